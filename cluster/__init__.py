@@ -1,0 +1,1 @@
+"""The library that every other room of the house uses; it imports none of them."""
