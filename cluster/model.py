@@ -1,0 +1,303 @@
+"""What an inventory says, as frozen values; reading and checking one is the work of `cluster.inventory`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from cluster import fields as f
+from cluster.errors import InputError
+
+
+class Model(BaseModel):
+    """Frozen, and refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Cluster(Model):
+    """Names that belong to the whole."""
+
+    name: f.Word
+    domain: f.Domain
+    location: f.Label
+    timezone: Annotated[
+        str,
+        BeforeValidator(
+            f.pattern(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}", "write a time zone such as UTC")
+        ),
+    ]
+
+    @property
+    def zone(self) -> str:
+        """The top level zone that the LAN services are authoritative for: `clust0r`."""
+        return self.domain.rsplit(".", 1)[-1]
+
+    @property
+    def subdomain(self) -> str:
+        """Where the nodes' own names live: `dc1.b3rry.clust0r`."""
+        return f"{self.location}.{self.domain}"
+
+
+class Operator(Model):
+    """Where the harness is plugged in."""
+
+    name: f.Label
+    address: f.Address
+    mac: f.Mac
+
+
+class NetworkPlan(Model):
+    """The LAN: `cidr`, the router, the floating address, and the interface the nodes use."""
+
+    cidr: f.Network
+    gateway: f.Address
+    gateway_mac: f.Mac
+    floating: f.Address
+    interface: Annotated[
+        str,
+        BeforeValidator(f.pattern(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", "write an interface name such as eth0")),
+    ]
+    operator: Operator
+
+    @property
+    def reverse_zone(self) -> str:
+        """The smallest reverse zone on an octet boundary that holds the network (RFC 1035 section 3.5)."""
+        octets = str(self.cidr.network_address).split(".")[: self.cidr.prefixlen // 8]
+        return ".".join(reversed(octets)) + ".in-addr.arpa"
+
+
+class Users(Model):
+    """Who logs in, and the password of a freshly flashed node."""
+
+    login: f.User
+    first_password: f.Text
+    cluster: f.User
+    ssh_group: f.User
+
+
+class Group(Model):
+    """Nodes that are configured alike; `name` is its key in the file."""
+
+    name: f.Label
+    addressing: Annotated[
+        Literal["static", "dhcp"],
+        BeforeValidator(f.one_of(frozenset({"static", "dhcp"}), "way of addressing")),
+    ]
+    ssh_ports: Annotated[tuple[f.Port, ...], f.Unique, Field(min_length=1)]
+
+
+class Node(Model):
+    """One computer; `name` is its key in the file, `power` its own options for the power driver."""
+
+    name: f.Label
+    group: f.Label
+    address: f.Address
+    mac: f.Mac
+    power: f.FrozenMap[Any] = Field(default={}, validate_default=True)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class Reservation(NamedTuple):
+    """An address that DHCP keeps for one MAC."""
+
+    mac: str
+    address: IPv4Address
+
+
+class DhcpPlan(Model):
+    """The failover pair and its pool, in the words of dhcpd.conf(5); durations in seconds."""
+
+    primary: f.Label
+    secondary: f.Label
+    failover: f.Word
+    port: f.Port
+    peer_port: f.Port
+    mclt: Annotated[float, BeforeValidator(f.whole_duration(1, 31_536_000))]
+    split: Annotated[int, BeforeValidator(f.whole(0, 256))]
+    max_response_delay: Annotated[float, BeforeValidator(f.whole_duration(1, 86_400))]
+    max_unacked: Annotated[int, BeforeValidator(f.whole(1, 65535))]
+    load_balance_max: Annotated[float, BeforeValidator(f.whole_duration(0, 65535))]
+    pool_first: f.Address
+    pool_last: f.Address
+    max_lease: Annotated[float, BeforeValidator(f.whole_duration(60, 31_536_000))]
+    default_lease: Annotated[float, BeforeValidator(f.whole_duration(60, 31_536_000))]
+    reserve: Annotated[tuple[f.Label, ...], f.Unique]
+
+
+class Dhcp(DhcpPlan):
+    """The plan with the reservations that follow from it and from the nodes."""
+
+    reservations: Mapping[str, Reservation]
+
+
+class Record(Model):
+    """One DNS record; once loaded, its name and a value that is a name are complete, without a last dot."""
+
+    name: f.RecordName
+    type: Annotated[str, BeforeValidator(f.one_of(frozenset({"A", "MX", "TXT", "CNAME"}), "record type"))]
+    value: f.Text
+    priority: Annotated[int, BeforeValidator(f.whole(0, 65535))] | None = None
+
+
+_Seconds = Annotated[int, BeforeValidator(f.whole_duration(1, 2**31 - 1))]  # RFC 2181 section 8
+
+
+class Dns(Model):
+    """Primary, secondary, and the timers of the zones in seconds (RFC 1035 section 3.3.13)."""
+
+    primary: f.Label
+    secondary: f.Label
+    ttl: _Seconds
+    refresh: _Seconds
+    retry: _Seconds
+    expire: _Seconds
+    negative: _Seconds
+    tsig_name: f.Label
+    records: tuple[Record, ...] = ()
+
+
+class Vrrp(Model):
+    """The floating address' instance, in the words of keepalived.conf(5); durations in seconds."""
+
+    instance: f.Word
+    virtual_router_id: Annotated[int, BeforeValidator(f.whole(1, 255))]
+    router_id: f.Word
+    # The interval is one byte of whole seconds on the wire: RFC 3768 section 5.3.7.
+    advert: Annotated[float, BeforeValidator(f.whole_duration(1, 255))]
+    # 255 is for the owner of a real address, 0 for resigning: RFC 3768 section 5.3.4.
+    priorities: f.FrozenMap[Annotated[int, BeforeValidator(f.whole(1, 254))]]
+    preempt_delay: Annotated[float, BeforeValidator(f.whole_duration(0, 1000))]
+
+    def __hash__(self) -> int:
+        return hash((self.instance, self.virtual_router_id))
+
+
+class Ntp(Model):
+    """The servers of time, and where they get theirs."""
+
+    servers: Annotated[tuple[f.Label, ...], f.Unique, Field(min_length=1)]
+    pool: tuple[f.Domain, ...]
+    local_stratum: Annotated[int, BeforeValidator(f.whole(1, 15))]
+
+
+class Power(Model):
+    """How nodes are switched: the import path of a driver and what it wants to know."""
+
+    driver: f.Driver
+    options: f.FrozenMap[Any] = Field(default={}, validate_default=True)
+
+
+class Artifact(Model):
+    """A file that no package mirror has, and the hash that proves it is the right one."""
+
+    version: f.Text
+    url: f.Url | None = None
+    sha256: Annotated[str, BeforeValidator(f.pattern(r"[0-9a-f]{64}", "write 64 lower-case hex digits"))]
+    file: Annotated[
+        str,
+        BeforeValidator(
+            f.pattern(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,120}", "write a file name without folders")
+        ),
+    ]
+
+
+class Claim(Model):
+    """Losing node `losing` to `fault`, `service` is out for at most `budget` seconds."""
+
+    losing: f.Label
+    fault: Annotated[str, BeforeValidator(f.one_of(f.FAULTS, "fault"))] = "kill"
+    service: Annotated[str, BeforeValidator(f.one_of(f.SERVICES, "service"))]
+    budget: f.Duration
+    name: f.Word = ""
+
+
+class Inventory(Model):
+    """Everything the file says, checked as a whole."""
+
+    path: Path
+    cluster: Cluster
+    network: NetworkPlan
+    users: Users
+    groups: Mapping[str, Group]
+    nodes: Mapping[str, Node]
+    dhcp: Dhcp
+    dns: Dns
+    vrrp: Vrrp
+    ntp: Ntp
+    power: Power
+    artifacts: Mapping[str, Artifact]
+    claims: tuple[Claim, ...]
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the file."""
+        return self.path.parent
+
+    @property
+    def state(self) -> Path:
+        """Where secrets, pinned host keys and the journal live."""
+        return self.root / ".state"
+
+    def group(self, name: str) -> tuple[Node, ...]:
+        """The nodes of a group in the order of the file; raises InputError for a group that is not there."""
+        if name not in self.groups:
+            raise InputError(f"{self.path.name}: no group named {name}; known: {', '.join(self.groups)}")
+        return tuple(node for node in self.nodes.values() if node.group == name)
+
+    def node(self, name: str) -> Node:
+        """A node by its name; raises InputError for a name that is not there."""
+        if name not in self.nodes:
+            raise InputError(f"{self.path.name}: no node named {name}; known: {', '.join(self.nodes)}")
+        return self.nodes[name]
+
+    def fqdn(self, name: str) -> str:
+        """The complete name of a node or of another name below the location, without a dot at the end."""
+        return f"{name}.{self.cluster.subdomain}"
+
+    def partner(self, node: Node | str) -> tuple[Node, ...]:
+        """The other members of the node's group, which serve the same."""
+        me = self.node(node) if isinstance(node, str) else node
+        return tuple(other for other in self.group(me.group) if other.name != me.name)
+
+    @property
+    def name_servers(self) -> Mapping[str, IPv4Address]:
+        """The names the zones give to their servers: dns1 is the primary, dns2 the secondary."""
+        return {
+            self.fqdn("dns1"): self.nodes[self.dns.primary].address,
+            self.fqdn("dns2"): self.nodes[self.dns.secondary].address,
+        }
+
+    @property
+    def hosts(self) -> Mapping[str, IPv4Address]:
+        """Complete name to address of all that has both an A and a PTR: nodes, gateway, floating address."""
+        return {self.fqdn(node.name): node.address for node in self.nodes.values()} | {
+            self.fqdn("dgw"): self.network.gateway,
+            self.fqdn("float"): self.network.floating,
+        }
+
+    @property
+    def forward_records(self) -> tuple[Record, ...]:
+        """Every A, MX, TXT and CNAME record of the forward zone (SOA and NS follow from `dns`)."""
+        addresses = {**self.hosts, **self.name_servers}
+        return (
+            *(
+                Record.model_construct(name=n, type="A", value=str(a), priority=None)
+                for n, a in addresses.items()
+            ),
+            *self.dns.records,
+        )
+
+    @property
+    def pointers(self) -> Mapping[str, str]:
+        """Every PTR record of the reverse zone: complete name of the address to complete name of the host."""
+        return {address.reverse_pointer: name for name, address in self.hosts.items()}
