@@ -1,0 +1,144 @@
+"""The tasks of `./run` (Invoke): each shows what it calls, so that it can be done by hand as well."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+ROOT = Path(__file__).parent
+RUNS = ROOT / "reports" / "runs"
+PYTHON = (sys.executable, "-m")
+#: Folders that hold nothing we wrote.
+FOREIGN = {".git", ".venv", ".state", "runs", "__pycache__"}
+
+
+def call(*argv: str | Path) -> int:
+    """Run one command from the root, shown first; returns its exit code.
+
+    Ctrl-C is the command's affair (chaos heals before it ends), so this process only waits for it; SIGTERM is
+    handed on.
+    """
+    words = [str(word) for word in argv]
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    print(f"{bold}$ {shlex.join(words)}{plain}", flush=True)
+    with subprocess.Popen(words, cwd=ROOT) as process:
+        before = {
+            signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number)),
+        }
+        try:
+            code = process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    return 128 - code if code < 0 else code  # as a shell says it: 128 + the signal
+
+
+def must(*argv: str | Path) -> None:
+    """Run one command; the task ends with its exit code if that is not 0."""
+    if code := call(*argv):
+        raise Exit(code=code)
+
+
+def ready() -> None:
+    """The lab is up and provisioned."""
+    must(*PYTHON, "lab", "up")
+    must(*PYTHON, "provision", "all")
+
+
+def scripts() -> Iterator[Path]:
+    """Every shell script of the project: by its first line or its name."""
+    for path in sorted(ROOT.rglob("*")):
+        if FOREIGN.isdisjoint(path.relative_to(ROOT).parts) and path.is_file():
+            with path.open("rb") as file:
+                first = file.readline(64)
+            if first.startswith((b"#!/bin/sh", b"#!/bin/bash", b"#!/usr/bin/env bash")):
+                yield path.relative_to(ROOT)
+
+
+@task
+def specs(_: Context) -> None:
+    """Lab up, provisioned, verified; then alpha is killed for 10 s and every claim about it judged."""
+    began = time.time()
+    ready()
+    code = call(*PYTHON, "pytest", "specs/")
+    if code:
+        print("The cluster is not green, so nothing is killed.")
+    else:
+        code = call(*PYTHON, "chaos", "kill", "alpha", "--for", "10s")
+    reports = [page for page in sorted(RUNS.glob("*/report.html")) if page.stat().st_mtime >= began]
+    print("\nReports:", *reports, sep="\n  ")
+    print("The lab stays up; `./run lab-down` takes it down.")
+    if code:
+        raise Exit(code=code)
+
+
+@task
+def tests(_: Context) -> None:
+    """The project's own tests: unit, then those that use the lab."""
+    ready()
+    must(*PYTHON, "pytest", "tests/unit", "tests/lab")
+
+
+@task
+def bench(_: Context) -> None:
+    """The benchmarks."""
+    ready()
+    must(*PYTHON, "pytest", "tests/bench")
+
+
+@task
+def lint(_: Context) -> None:
+    """ruff, mypy --strict, shellcheck; all of them, whatever the first one says."""
+    codes = [
+        call(*PYTHON, "ruff", "check", "."),
+        call(*PYTHON, "ruff", "format", "--check", "."),
+        call(*PYTHON, "mypy"),
+        call("shellcheck", *scripts()),
+    ]
+    if any(codes):
+        raise Exit(code=1)
+
+
+@task
+def lock(_: Context) -> None:
+    """Make requirements.txt anew: the newest releases that pyproject.toml allows, each with its hashes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        venv.create(scratch, with_pip=True)
+        must(f"{scratch}/bin/pip", "install", "--quiet", "uv")
+        # No index in the file: each machine has its own.
+        must(
+            f"{scratch}/bin/uv", "pip", "compile", "--quiet", "--upgrade",
+            "--universal", "--python-version", "3.11", "--extra", "dev",
+            "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate",
+            "pyproject.toml", "--output-file", "requirements.txt",
+        )  # fmt: skip
+
+
+@task
+def lab_up(_: Context) -> None:
+    """Bring the lab up and provision it."""
+    ready()
+
+
+@task
+def lab_down(_: Context) -> None:
+    """Take the lab down; nothing of it is left."""
+    must(*PYTHON, "lab", "down")
+
+
+@task
+def report(_: Context) -> None:
+    """Make the pages of all recorded runs anew, and the index of them."""
+    must(*PYTHON, "reports", "build")
