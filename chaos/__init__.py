@@ -1,0 +1,1 @@
+"""Faults on purpose: broken, measured from outside, undone, and only then judged."""
