@@ -1,1 +1,1 @@
-"""One look at a service or a node: returns a value or raises `ProbeFailed`; judging is for specs and claims."""
+"""One look at a service or a node: a value or `ProbeFailed`; judging is for specs and claims."""

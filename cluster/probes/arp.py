@@ -1,0 +1,140 @@
+"""ARP (RFC 826, RFC 5227): who owns an address, asked and overheard."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+from cluster.errors import ProbeFailed
+from cluster.probes import wire
+from cluster.wait import Deadline
+
+REQUEST, REPLY = 1, 2
+
+
+@dataclass(frozen=True)
+class Arp:
+    """One ARP packet heard at `t` (monotonic s); `mac` is the Ethernet source, sender_mac what ARP says."""
+
+    t: float
+    mac: str
+    op: int
+    sender_mac: str
+    sender: str
+    target_mac: str
+    target: str
+
+    @property
+    def gratuitous(self) -> bool:
+        """Whether the sender announces its own address to all (RFC 5227 section 3), as a new owner does."""
+        return self.sender == self.target
+
+
+def build(op: int, sender_mac: str, sender: str, target_mac: str, target: str, *, to: str) -> bytes:
+    """An Ethernet frame with one ARP packet, sent by sender_mac to the hardware address `to`."""
+    body = struct.pack("!HHBBH", 1, wire.ETH_IP, 6, 4, op)
+    body += wire.mac_bytes(sender_mac) + socket.inet_aton(sender)
+    body += wire.mac_bytes(target_mac) + socket.inet_aton(target)
+    return wire.build_ethernet(to, sender_mac, wire.ETH_ARP, body)
+
+
+def request(mac: str, sender: str, target: str) -> bytes:
+    """The broadcast frame that asks who has `target`; sender 0.0.0.0 makes it a probe (RFC 5227)."""
+    return build(REQUEST, mac, sender, "00:00:00:00:00:00", target, to=wire.BROADCAST)
+
+
+def parse(frame: bytes, t: float = 0.0) -> Arp:
+    """Read an Ethernet frame with ARP for IPv4; raises Malformed."""
+    eth = wire.ethernet(frame)
+    raw = eth.payload
+    if eth.kind != wire.ETH_ARP or len(raw) < 28:
+        raise wire.Malformed(f"not an ARP packet ({len(frame)} bytes)")
+    hardware, protocol, hlen, plen, op = struct.unpack("!HHBBH", raw[:8])
+    if (hardware, protocol, hlen, plen) != (1, wire.ETH_IP, 6, 4) or op not in (REQUEST, REPLY):
+        raise wire.Malformed("not ARP for IPv4 over Ethernet")
+    return Arp(
+        t,
+        eth.src,
+        op,
+        wire.mac_text(raw[8:14]),
+        socket.inet_ntoa(raw[14:18]),
+        wire.mac_text(raw[18:24]),
+        socket.inet_ntoa(raw[24:28]),
+    )
+
+
+class Listener:
+    """Everything ARP that an interface hears, as a context manager; `fileno` for a selector.
+
+    Raises ProbeFailed (`permission`, `interface`) when opened.
+    """
+
+    def __init__(self, interface: str) -> None:
+        self._sock = wire.packet_socket(interface, wire.ETH_ARP)
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """The file descriptor to select on."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._sock.close()
+
+    def send(self, frame: bytes) -> None:
+        """Put a frame on the wire; raises ProbeFailed."""
+        try:
+            self._sock.send(frame)
+        except OSError as error:
+            raise wire.failed(error, "sending ARP") from error
+
+    def read(self) -> Iterator[Arp]:
+        """What has arrived by now, without waiting; malformed packets are left out."""
+        while (got := wire.receive(self._sock)) is not None:
+            try:
+                yield parse(got.data, got.t)
+            except wire.Malformed:
+                continue
+
+    def wait(self, deadline: float | Deadline) -> bool:
+        """Whether something can be read before the deadline."""
+        return wire.wait(self._sock, Deadline.of(deadline))
+
+
+def who_has(
+    interface: str, address: str, *, deadline: float | Deadline = 0.5, settle: float | None = None
+) -> frozenset[str]:
+    """The hardware addresses of all that answer one ARP request; empty when nobody does.
+
+    Waits until the deadline, since a second owner may answer late; `settle` ends the wait that many
+    seconds after the first answer.  Needs CAP_NET_RAW.  Raises ProbeFailed (`permission`, `interface`).
+    """
+    end, owners = Deadline.of(deadline), set[str]()
+    own = wire.own_mac(interface)
+    with Listener(interface) as ear:
+        ear.send(request(own, wire.own_address(interface) or "0.0.0.0", address))
+        while ear.wait(end):
+            for heard in ear.read():
+                if heard.op == REPLY and heard.sender == address and heard.sender_mac != own:
+                    owners.add(heard.sender_mac)
+                    if settle is not None and len(owners) == 1:
+                        end = Deadline(min(end.at, heard.t + settle))
+    return frozenset(owners)
+
+
+def owner(interface: str, address: str, *, deadline: float | Deadline = 0.5) -> str:
+    """The hardware address of the first that answers; raises ProbeFailed (`timeout`, ...)."""
+    found = who_has(interface, address, deadline=deadline, settle=0.0)
+    if not found:
+        raise ProbeFailed(f"nobody answers ARP for {address} on {interface}", reason="timeout")
+    return min(found)
