@@ -1,0 +1,180 @@
+"""The cluster's secrets: made once, kept in `.state/secrets` beside the inventory, never shown.
+
+Each file is made whole and exclusively, so two commands that start together end up with the same secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import secrets
+import stat
+import string
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+)
+
+from cluster.errors import InputError
+from cluster.inventory import Inventory
+
+VRRP_LETTERS = string.ascii_letters + string.digits
+VRRP_LENGTH = 8  # all that keepalived.conf(5) uses of auth_pass
+TSIG_BYTES = 32  # the output of SHA-256: RFC 8945 section 10 asks for no shorter key
+
+
+@dataclass(frozen=True, repr=False)
+class Secrets:
+    """Where the secrets are and what they say; its repr and str name the folder only."""
+
+    folder: Path
+    tsig_name: str
+
+    def __repr__(self) -> str:
+        return f"Secrets({str(self.folder)!r})"
+
+    @property
+    def ssh_key(self) -> Path:
+        """The operator's private key, ed25519 in OpenSSH's format."""
+        return self.folder / "ssh_key"
+
+    @property
+    def ssh_key_pub(self) -> Path:
+        """Its public half, one line as in `authorized_keys`."""
+        return self.folder / "ssh_key.pub"
+
+    def ssh_public(self) -> str:
+        """The line for `authorized_keys`, without a line end."""
+        return _read(self.ssh_key_pub).strip()
+
+    def vrrp_password(self) -> str:
+        """What keepalived sends as PASS: 8 letters and digits."""
+        value = _read(self.folder / "vrrp_password").strip()
+        if not re.fullmatch(r"[A-Za-z0-9]{1,8}", value):
+            raise _unusable(self.folder / "vrrp_password", "1 to 8 letters and digits")
+        return value
+
+    def tsig_key(self) -> str:
+        """The HMAC-SHA256 key of zone transfers, in base64; its name is `tsig_name`."""
+        path = self.folder / "tsig_key"
+        value = _read(path).strip()
+        try:
+            key = base64.b64decode(value, validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) < TSIG_BYTES:
+            raise _unusable(path, f"{TSIG_BYTES} bytes in base64")
+        return value
+
+
+def ensure(inventory: Inventory) -> Secrets:
+    """The secrets of this cluster, made where they are missing; what exists is checked and never replaced.
+
+    Folders are 0700, files 0600 and of the owner of the inventory's folder.  Raises InputError for a file
+    that cannot be used or written.
+    """
+    found = Secrets(inventory.state / "secrets", inventory.dns.tsig_name)
+    try:
+        for folder in (inventory.state, found.folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _private(folder, 0o700, inventory.root)
+        _once(found.ssh_key, _new_ssh_key, inventory.root)
+        public = _public(found.ssh_key)
+        if not found.ssh_key_pub.exists() or _read(found.ssh_key_pub).split()[:2] != public.split()[:2]:
+            _write(found.ssh_key_pub, (public + "\n").encode(), inventory.root)
+        _once(found.folder / "vrrp_password", _new_vrrp_password, inventory.root)
+        _once(found.folder / "tsig_key", _new_tsig_key, inventory.root)
+        for path in (
+            found.ssh_key,
+            found.ssh_key_pub,
+            found.folder / "vrrp_password",
+            found.folder / "tsig_key",
+        ):
+            _private(path, 0o600, inventory.root)
+    except OSError as error:
+        where = error.filename or found.folder
+        raise InputError(f"{where}: {error.strerror}; make it writable for you, or remove it") from error
+    found.vrrp_password()
+    found.tsig_key()
+    return found
+
+
+def _new_ssh_key() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
+
+def _new_vrrp_password() -> bytes:
+    return ("".join(secrets.choice(VRRP_LETTERS) for _ in range(VRRP_LENGTH)) + "\n").encode()
+
+
+def _new_tsig_key() -> bytes:
+    return base64.b64encode(secrets.token_bytes(TSIG_BYTES)) + b"\n"
+
+
+def _public(path: Path) -> str:
+    try:
+        key = load_ssh_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it asks for a password
+        raise _unusable(path, "an OpenSSH private key without a password") from error
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() + " rpicluster"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except UnicodeDecodeError as error:
+        raise _unusable(path, "plain ASCII text") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; it is made again when it is missing") from error
+
+
+def _unusable(path: Path, wanted: str) -> InputError:
+    return InputError(f"{path}: not {wanted}; remove it to have a new one made, then provision again")
+
+
+def _once(path: Path, make: Callable[[], bytes], root: Path) -> None:
+    if not path.exists():
+        _write(path, make(), root, keep=True)
+
+
+def _write(path: Path, data: bytes, root: Path, *, keep: bool = False) -> None:
+    """Put a file there in one step; with `keep`, one that somebody else has put there meanwhile stays."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _private(part, 0o600, root)
+        if keep:
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                return
+        else:
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _private(path: Path, mode: int, root: Path) -> None:
+    """Give a file or folder its mode, and the owner of the inventory's folder if we run as root."""
+    now = path.stat()
+    if stat.S_IMODE(now.st_mode) != mode:
+        path.chmod(mode)
+    owner = root.stat()
+    if os.geteuid() == 0 and (now.st_uid, now.st_gid) != (owner.st_uid, owner.st_gid):
+        os.chown(path, owner.st_uid, owner.st_gid)
