@@ -1,0 +1,61 @@
+"""Switching nodes off and on, whatever does it: drivers are found by import string.
+
+A driver is a module with `Driver(inventory)`, whose verbs are `off`, `on` and `is_on`.  Besides them it may offer
+`enter(inventory)` (become a host on the cluster's LAN) and a method `provisioned()` (told after a whole
+provisioning succeeded); both are the lab's, a real cluster needs neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Protocol, cast
+
+from cluster.errors import InputError
+from cluster.inventory import Inventory
+
+
+class PowerDriver(Protocol):
+    """What a power driver can do; every verb returns when it is done and raises ClusterError when it is not."""
+
+    def off(self, node: str) -> None:
+        """Take the power away; on return the node is gone from the wire."""
+
+    def on(self, node: str) -> None:
+        """Give power; does not wait for services."""
+
+    def is_on(self, node: str) -> bool:
+        """Whether the node has power now."""
+
+
+def driver(inventory: Inventory) -> PowerDriver:
+    """The inventory's power driver; raises InputError when it cannot be imported."""
+    module = _module(inventory)
+    try:
+        make = module.Driver
+    except AttributeError:
+        raise InputError(
+            f"{inventory.path.name}: power.driver: {inventory.power.driver} has no `Driver`; name a driver module"
+        ) from None
+    return cast(PowerDriver, make(inventory))
+
+
+def enter(inventory: Inventory) -> None:
+    """Become a host on the cluster's LAN, if the driver knows how; call it before threads and sockets.
+
+    With the lab this re-executes the program under sudo when it is not root, so call it with the real standard
+    streams in place, and first thing.
+    """
+    become = getattr(_module(inventory), "enter", None)
+    if become is not None:
+        become(inventory)
+
+
+def _module(inventory: Inventory) -> ModuleType:
+    name = inventory.power.driver
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"{inventory.path.name}: power.driver: cannot import {name!r} ({error}); name a module such as lab.power"
+        ) from None

@@ -1,0 +1,337 @@
+"""The whole lab: bring it up, take it down, look at it, keep a provisioned copy of it.
+
+A snapshot is what eight vanilla nodes wrote while they were provisioned once by exactly this code, with these
+parameters and secrets; its name is the hash of all that.  `up` starts from it when it is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from cluster.errors import ClusterError, InputError, Unreachable
+from cluster.inventory import Inventory
+from cluster.probes import clock, dns, icmp
+from cluster.wait import Deadline, until
+from lab import network
+from lab.image import image, mirror
+from lab.node import VirtualNode, await_exit, find_cgroups, remove_cgroups
+from lab.site import NETNS, Site, digest, prune
+
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_WANTED = 4096
+KEEP_SNAPSHOTS = 3
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One line of `lab status`: state is `off`, `booting` (no SSH yet) or `up`."""
+
+    name: str
+    group: str
+    state: str
+    address: str
+
+
+class Lab:
+    """The virtual cluster of one inventory."""
+
+    def __init__(self, inventory: Inventory, say: Say = lambda line: None) -> None:
+        self.inventory, self.say = inventory, say
+        self.site = Site.of(inventory.root)
+        self.nodes = {name: VirtualNode(self.site, inventory, name) for name in inventory.nodes}
+
+    @property
+    def exists(self) -> bool:
+        """Whether the switch is there: the lab is up, with or without dead nodes."""
+        return self.site.netns(network.SWITCH).exists() and self.site.folder.is_dir()
+
+    def up(self, *, vanilla: bool = False) -> None:
+        """Bring every node up: from the provisioned snapshot when there is one, else from the vanilla image.
+
+        Nodes that run are left alone, unless `vanilla` asks for fresh ones.
+        """
+        network_ok = self.exists
+        if not network_ok or vanilla:
+            self.down()
+            self._raise_inotify()
+            tree, packages = self._built()
+            snapshot = None if vanilla else self._snapshot()
+            network.build(self.site, self.inventory)
+            for name, node in self.nodes.items():
+                layers = [tree / "root"] if snapshot is None else [snapshot / name, tree / "root"]
+                node.create(layers, packages)
+            if snapshot is None:
+                self.say("starting vanilla nodes")
+                self._pins().unlink(missing_ok=True)
+            else:
+                self.say("starting from the provisioned snapshot")
+                self._restore_pins(snapshot)
+                os.utime(snapshot)
+        for node in self._boot_order():
+            node.on()
+        self.wait_ready()
+
+    def wait_ready(self, seconds: float = 90) -> None:
+        """Wait until every node that can be reached answers SSH and, once provisioned, its services."""
+        deadline = Deadline.after(seconds)
+        provisioned = self.provisioned
+        self.enter()
+        names = [
+            name for name, node in self.inventory.nodes.items()
+            if provisioned or self.inventory.groups[node.group].addressing == "static"
+        ]  # fmt: skip
+        waits: list[Callable[[], object]] = [partial(self._wait_ssh, name, deadline) for name in names]
+        if provisioned:
+            waits += self._service_waits(deadline)
+        with ThreadPoolExecutor(len(waits)) as pool:
+            for future in [pool.submit(wait) for wait in waits]:
+                future.result()
+        self.say(f"{len(names)} of {len(self.nodes)} nodes answer" + ("" if provisioned else " (not provisioned yet)"))
+
+    def _wait_ssh(self, name: str, deadline: Deadline) -> None:
+        address = str(self.inventory.nodes[name].address)
+        until(partial(banner, name, address), deadline=deadline, every=0.02, what=f"{name}: SSH")
+
+    def _service_waits(self, deadline: Deadline) -> list[Callable[[], object]]:
+        inventory = self.inventory
+        waits: list[Callable[[], object]] = []
+        for name in (inventory.dns.primary, inventory.dns.secondary):
+            ask = partial(dns.query, str(inventory.nodes[name].address), f"{inventory.fqdn(name)}.", "A")
+            waits.append(partial(until, ask, lambda answer: answer.aa, deadline=deadline, what=f"{name}: DNS"))
+        for name in inventory.ntp.servers:
+            look = partial(clock.query, str(inventory.nodes[name].address))
+            waits.append(
+                partial(until, look, lambda reply: 0 < reply.stratum < 16, deadline=deadline, what=f"{name}: NTP")
+            )
+        floating = partial(icmp.ping, str(inventory.network.floating), 0.3)
+        waits.append(partial(until, floating, lambda _: True, deadline=deadline, what="the floating address"))
+        return waits
+
+    def _boot_order(self) -> Iterator[VirtualNode]:
+        """Statically addressed nodes first: the others get their addresses from them."""
+        for addressing in ("static", "dhcp"):
+            for name, node in self.nodes.items():
+                if self.inventory.groups[self.inventory.nodes[name].group].addressing == addressing:
+                    yield node
+
+    def down(self) -> None:
+        """Remove every process, namespace, cgroup and file of this lab, however it was left."""
+        for pid in self._processes():
+            _end(pid)
+        for pid in self._processes():
+            await_exit(pid, 10)
+        network.demolish(self.site)
+        remove_cgroups(self._is_ours)
+        if self.site.folder.exists():
+            shutil.rmtree(self.site.folder)
+        self._restore_inotify()
+
+    def leftovers(self) -> list[str]:
+        """Everything of this lab that is there, as text: empty after `down`."""
+        found = [f"process {pid}" for pid in self._processes()]
+        found += [f"namespace {path.name}" for path in NETNS.glob(f"{self.site.tag}-*")]
+        found += [f"cgroup {path}" for path in find_cgroups(self._is_ours)]
+        mounts = Path("/proc/mounts").read_text().splitlines()
+        found += [f"mount {line.split()[1]}" for line in mounts if f"/{self.site.tag}/" in line]
+        return found
+
+    def _is_ours(self, cgroup: str) -> bool:
+        return cgroup.startswith(f"{self.site.tag}-") or cgroup.startswith(f"machine-{self.site.tag}\\x2d")
+
+    def _processes(self) -> list[int]:
+        """Launchers and supervisors of this lab, and the first process of each node, by their tag."""
+        tag = os.fsencode(f"{self.site.tag}-")
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    words = Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                if any(word.startswith((tag, b"--machine=" + tag)) for word in words):
+                    found.append(int(entry))
+        return found
+
+    def status(self) -> list[NodeStatus]:
+        """One entry a node, in the inventory's order."""
+        if not self.exists:
+            return [NodeStatus(n.name, n.group, "off", str(n.address)) for n in self.inventory.nodes.values()]
+        self.enter()
+
+        def look(name: str) -> NodeStatus:
+            node = self.inventory.nodes[name]
+            state = "off"
+            if self.nodes[name].supervisor() is not None:
+                try:
+                    banner(name, str(node.address))
+                    state = "up"
+                except ClusterError:
+                    state = "booting"
+            return NodeStatus(name, node.group, state, str(node.address))
+
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            return list(pool.map(look, self.nodes))
+
+    def node(self, name: str) -> VirtualNode:
+        """The node of that name; InputError names the ones there are."""
+        return self.nodes[self.inventory.node(name).name]
+
+    def reflash(self, name: str) -> None:
+        """Give a node a blank vanilla disk and boot it; its pinned host key is forgotten."""
+        node = self.node(name)
+        self._require()
+        tree, packages = self._built()
+        node.create([tree / "root"], packages)
+        forget_pin(self._pins(), str(self.inventory.nodes[name].address))
+        node.on()
+
+    def enter(self) -> None:
+        """Move this process to the operator's place on the LAN."""
+        self._require()
+        place = self.inventory.network.operator.name
+        if not network.inside(self.site, place):
+            network.enter(self.site, place)
+
+    def _require(self) -> None:
+        if not self.exists:
+            raise InputError("lab: it is down; `python -m lab up` brings it up")
+
+    # -- images and snapshots
+
+    def _built(self) -> tuple[Path, Path]:
+        tree = image(self.site, self.say)
+        return tree, mirror(self.site, tree, self.inventory.root / "provision", self.say)
+
+    def _key(self) -> str:
+        """The name of the snapshot that these sources, parameters and secrets make."""
+        root = self.inventory.root
+        tree, packages = self._built()
+        return digest([tree.name, packages.name, self.inventory.path, root / "provision",
+                       root / "lab/node.py", self.inventory.state / "secrets"])  # fmt: skip
+
+    def _snapshot(self) -> Path | None:
+        if not (self.inventory.state / "secrets").is_dir():
+            return None
+        path = self.site.snapshots / self._key()
+        return path if path.is_dir() else None
+
+    @property
+    def provisioned(self) -> bool:
+        """Whether the nodes stand on a snapshot or were provisioned since."""
+        return (self.site.folder / "provisioned").exists() or any(
+            str(self.site.snapshots) in (node.folder / "layers").read_text()
+            for node in self.nodes.values() if (node.folder / "layers").exists()
+        )  # fmt: skip
+
+    def snapshot(self) -> bool:
+        """Keep what the nodes wrote since they were vanilla, and start them from it; False if there is one.
+
+        Every node is shut down in order first, so a snapshot also shows that what was provisioned survives a
+        reboot.
+        """
+        self._require()
+        (self.site.folder / "provisioned").touch()
+        done = self.site.snapshots / self._key()
+        vanilla = all(":" not in (node.folder / "layers").read_text() for node in self.nodes.values())
+        if done.exists() or not vanilla:
+            return False
+        self.say("keeping a snapshot of the provisioned nodes")
+        deadline = Deadline.after(60)
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            list(pool.map(lambda node: node.shut_down(deadline), self.nodes.values()))
+        tree, packages = self._built()
+        part = self.site.snapshots / f".{done.name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for name, node in self.nodes.items():
+            node.upper.rename(part / name)
+        shutil.copyfile(self._pins(), part / ".known_hosts")
+        part.rename(done)
+        for name, node in self.nodes.items():
+            node.create([done / name, tree / "root"], packages)
+        (self.site.folder / "provisioned").touch()
+        prune(self.site.snapshots, KEEP_SNAPSHOTS, self.site.labs)
+        for node in self._boot_order():
+            node.on()
+        self.wait_ready()
+        return True
+
+    def _pins(self) -> Path:
+        return self.inventory.state / "known_hosts"
+
+    def _restore_pins(self, snapshot: Path) -> None:
+        self.inventory.state.mkdir(mode=0o700, exist_ok=True)
+        shutil.copyfile(snapshot / ".known_hosts", self._pins())
+
+    # -- the host's settings
+
+    def _raise_inotify(self) -> None:
+        """systemd needs several inotify instances a node; the default of 128 ends at about 40 nodes."""
+        before = int(INOTIFY.read_text())
+        if before >= INOTIFY_WANTED:
+            return
+        saved = self.site.home / "inotify-before"
+        try:
+            INOTIFY.write_text(f"{INOTIFY_WANTED}\n")
+        except OSError:
+            self.say(f"the host keeps fs.inotify.max_user_instances at {before}: enough for {before // 4} nodes")
+            return
+        if not saved.exists():
+            saved.write_text(f"{before}\n")
+        self.say(f"host: fs.inotify.max_user_instances {before} -> {INOTIFY_WANTED} until the last lab is down")
+
+    def _restore_inotify(self) -> None:
+        saved = self.site.home / "inotify-before"
+        others = [path for path in self.site.labs.glob("rpi*") if path.is_dir()]
+        if saved.exists() and not others:
+            before = saved.read_text().strip()
+            INOTIFY.write_text(f"{before}\n")
+            saved.unlink()
+            self.say(f"host: fs.inotify.max_user_instances back to {before}")
+
+
+def banner(name: str, address: str, port: int = 22, seconds: float = 1.0) -> str:
+    """The SSH banner of a node; raises Unreachable."""
+    try:
+        with socket.create_connection((address, port), timeout=seconds) as connection:
+            line = connection.recv(64)
+    except OSError as error:
+        raise Unreachable(name, f"{address}:{port}: {error}") from None
+    if not line.startswith(b"SSH-"):
+        raise Unreachable(name, f"{address}:{port}: no SSH banner")
+    return line.decode("ascii", "replace").strip()
+
+
+def forget_pin(pins: Path, address: str) -> None:
+    """Drop a host's pinned key, as `ssh-keygen -R` would: its disk was replaced by our own hand."""
+    if pins.exists():
+        lines = pins.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if address not in re.split(r"[, ]", line.split(" ")[0])]
+        part = pins.with_name(f".{pins.name}.part")
+        part.write_text("".join(kept))
+        part.replace(pins)
+
+
+def as_json(statuses: Iterable[NodeStatus]) -> str:
+    """The machine-readable form of `status`: a list of objects."""
+    return json.dumps([asdict(status) for status in statuses], indent=1)
+
+
+def _end(pid: int) -> None:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (*map(int, children), pid):
+            os.kill(each, signal.SIGKILL)
+    except (ProcessLookupError, FileNotFoundError):
+        return

@@ -1,0 +1,124 @@
+"""The lab's LAN: one namespace with a bridge (the switch), one for the operator, one a node.
+
+Nothing is added to the host's own network: both ends of every veth pair are made inside the lab's namespaces.
+Commands go through `ip -batch`, one process at a time, because parallel `ip netns add` calls can collide.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
+from lab.site import NETNS, Site
+
+SWITCH = "switch"
+BRIDGE = "br0"
+_CLONE_NEWNET = 0x40000000
+
+
+def ip(lines: Iterable[str], *, within: str | None = None, force: bool = False) -> None:
+    """Run lines of ip(8) in one process, in the host's namespace or `within` one of ours.
+
+    Raises ClusterError with ip's own words; `force` goes on past errors.
+    """
+    done = subprocess.run(
+        ["ip", *(["-netns", within] if within else []), *(["-force"] if force else []), "-batch", "-"],
+        input="".join(f"{line}\n" for line in lines), text=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    if done.returncode and not force:
+        raise ClusterError(f"lab: ip: {' '.join(done.stderr.split())}")
+
+
+def build(site: Site, inventory: Inventory) -> None:
+    """Make the switch and plug the operator's place into it; whatever was half there goes first."""
+    demolish(site)
+    admin = inventory.network.operator
+    switch, place = _name(site, SWITCH), _name(site, admin.name)
+    ip([f"netns add {switch}", f"netns add {place}"])
+    for namespace in (switch, place):
+        quiet(site, namespace)
+    ip(
+        [
+            f"link add {BRIDGE} netns {switch} type bridge stp_state 0 mcast_snooping 0 forward_delay 0",
+            f"link add {admin.name} netns {switch} type veth peer name {inventory.network.interface}"
+            f" netns {place} address {admin.mac}",
+        ]
+    )
+    ip([f"link set {BRIDGE} up", f"link set {admin.name} master {BRIDGE} up"], within=switch)
+    interface = inventory.network.interface
+    ip(
+        [
+            "link set lo up",
+            f"address add {admin.address}/{inventory.network.cidr.prefixlen} broadcast + dev {interface}",
+            f"link set {interface} up",
+        ],
+        within=place,
+    )
+
+
+def plug(site: Site, inventory: Inventory, name: str) -> None:
+    """A fresh namespace for a node, its interface plugged into the switch; the node's old one is gone."""
+    unplug(site, name)
+    node, switch = inventory.nodes[name], _name(site, SWITCH)
+    ip(
+        [
+            f"netns add {_name(site, name)}",
+            f"link add {name} netns {switch} type veth peer name {inventory.network.interface}"
+            f" netns {_name(site, name)} address {node.mac}",
+        ]
+    )
+    ip([f"link set {name} master {BRIDGE} up"], within=switch)
+
+
+def pull(site: Site, name: str) -> None:
+    """Take a node off the wire now; it keeps running behind a dead port."""
+    if site.netns(SWITCH).exists():
+        ip([f"link set {name} down"], within=_name(site, SWITCH), force=True)
+
+
+def unplug(site: Site, name: str) -> None:
+    """Remove a node's port and namespace, whatever of them is there."""
+    if site.netns(SWITCH).exists():
+        ip([f"link del {name}"], within=_name(site, SWITCH), force=True)
+    if site.netns(name).exists():
+        ip([f"netns del {_name(site, name)}"])
+
+
+def demolish(site: Site) -> None:
+    """Remove every namespace of this lab."""
+    names = sorted(path.name for path in NETNS.glob(f"{site.tag}-*"))
+    ip((f"netns del {name}" for name in names), force=True)
+
+
+def quiet(site: Site, namespace: str) -> None:
+    """Turn IPv6 off in a namespace of ours, so that the wire carries what the nodes say and nothing else."""
+    for scope in ("all", "default"):
+        subprocess.run(
+            ["nsenter", f"--net={NETNS / namespace}", "sh", "-c",
+             f"echo 1 > /proc/sys/net/ipv6/conf/{scope}/disable_ipv6"],
+            check=False, stderr=subprocess.DEVNULL, timeout=10,
+        )  # fmt: skip
+
+
+def inside(site: Site, name: str) -> bool:
+    """Whether this process is in that namespace of the lab."""
+    here, there = Path("/proc/self/ns/net"), site.netns(name)
+    return there.exists() and os.stat(here).st_ino == os.stat(there).st_ino
+
+
+def enter(site: Site, name: str) -> None:
+    """Move the calling thread, and every thread it will start, into a namespace of the lab (setns(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with site.netns(name).open("rb") as namespace:
+        if libc.setns(namespace.fileno(), _CLONE_NEWNET):
+            error = ctypes.get_errno()
+            raise ClusterError(f"lab: cannot enter {site.netns(name)}: {os.strerror(error)}")
+
+
+def _name(site: Site, name: str) -> str:
+    return site.netns(name).name

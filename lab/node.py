@@ -1,0 +1,208 @@
+"""One virtual node: its layers, its processes, its power.
+
+A node's folder holds `upper` (what it wrote), `layers` (what lies below), `pid` and `console.log`.  Its root is
+mounted in a mount namespace of its own, so a dead node leaves no mount.  Whether it runs is read from /proc,
+never remembered.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
+from cluster.wait import Deadline, until
+from lab import network
+from lab.site import Site
+
+BOOT = Path(__file__).with_name("boot.sh")
+_POWEROFF = signal.SIGRTMIN + 4  # systemd(1): start poweroff.target
+
+
+class VirtualNode:
+    """The node `name` of the inventory, in the lab of `site`."""
+
+    def __init__(self, site: Site, inventory: Inventory, name: str) -> None:
+        self.site, self.inventory, self.name = site, inventory, name
+        self.folder = site.node(name)
+
+    @property
+    def upper(self) -> Path:
+        """What the node has written, as seen from the host."""
+        return self.folder / "upper"
+
+    def supervisor(self) -> int | None:
+        """The pid of this node's systemd-nspawn (or of the launcher that becomes it); None when off."""
+        try:
+            pid = int((self.folder / "pid").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return pid if self._ours(pid) else None
+
+    def leader(self) -> int | None:
+        """The node's PID 1 as the host numbers it; None when the node is off or not that far."""
+        supervisor = self.supervisor()
+        if supervisor is None:
+            return None
+        try:
+            children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+            own = os.readlink(f"/proc/{supervisor}/ns/pid")
+            for child in map(int, children):
+                if os.readlink(f"/proc/{child}/ns/pid") != own and _comm(child) == "systemd":
+                    return child
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None
+
+    def _ours(self, pid: int) -> bool:
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        machine = os.fsencode(self.site.machine(self.name))
+        return machine in command or b"--machine=" + machine in command
+
+    def create(self, layers: Sequence[Path], mirror: Path) -> None:
+        """A blank disk over these read-only layers (topmost first); what the node wrote before is gone."""
+        self.destroy()
+        self.upper.mkdir(parents=True)
+        (self.folder / "layers").write_text(":".join(map(str, layers)))
+        (self.folder / "mirror").write_text(str(mirror))
+        group = self.inventory.groups[self.inventory.nodes[self.name].group]
+        if group.addressing == "static":
+            self._give_address()
+
+    def _give_address(self) -> None:
+        """A static address from the lab, where a real cluster would have it from the first set-up."""
+        lan = self.inventory.network
+        folder = self.upper / "etc/systemd/network"
+        folder.mkdir(parents=True)
+        address = f"{self.inventory.nodes[self.name].address}/{lan.cidr.prefixlen}"
+        (folder / "20-lab.network").write_text(
+            f"# The lab gives this node its address.\n[Match]\nName={lan.interface}\n"
+            f"[Network]\nAddress={address}\nGateway={lan.gateway}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+        )
+
+    def on(self) -> None:
+        """Power on: plug the node in and start it; nothing if it is running.  Does not wait for services."""
+        if self.supervisor() is not None:
+            return
+        if not (self.folder / "layers").exists():
+            raise ClusterError(f"lab: {self.name} does not exist; `python -m lab up` makes it")
+        network.plug(self.site, self.inventory, self.name)
+        with (self.folder / "console.log").open("ab") as console:
+            subprocess.Popen(
+                [str(BOOT), self.site.machine(self.name), str(self.folder), (self.folder / "layers").read_text(),
+                 str(self.site.netns(self.name)), (self.folder / "mirror").read_text()],
+                stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, cwd="/",
+            )  # fmt: skip
+        until(self.leader, deadline=10, every=0.005, what=f"{self.name}: start (see {self.folder}/console.log)")
+
+    def off(self) -> None:
+        """Power off as pulling the plug does: off the wire in this moment, then dead.  Nothing if it is off."""
+        network.pull(self.site, self.name)
+        supervisor, leader = self.supervisor(), self.leader()
+        for pid in (leader, supervisor):
+            if pid is not None:
+                _kill(pid)
+        self._bury(supervisor, leader)
+
+    def shut_down(self, deadline: float | Deadline) -> None:
+        """Shut down in order, everything written; raises WaitTimeout if it does not end by itself."""
+        leader, supervisor = self.leader(), self.supervisor()
+        if leader is not None:
+            os.kill(leader, _POWEROFF)
+            until(lambda: self.supervisor() is None, deadline=deadline, every=0.02, what=f"{self.name}: shut down")
+        self._bury(supervisor, leader)
+
+    def _bury(self, *pids: int | None) -> None:
+        """Wait until those processes are gone, then remove the cgroups, namespace and pid they leave."""
+        for pid in pids:
+            if pid is not None:
+                await_exit(pid, 10)
+        machine = self.site.machine(self.name)
+        remove_cgroups(lambda name: name == machine)
+        network.unplug(self.site, self.name)
+        (self.folder / "pid").unlink(missing_ok=True)
+
+    def destroy(self) -> None:
+        """Power off and throw the disk away."""
+        self.off()
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """What runs `argv` inside the node as root without SSH; raises ClusterError when the node is off."""
+        leader = self.leader()
+        if leader is None:
+            raise ClusterError(f"lab: {self.name} is off; `python -m chaos boot {self.name}` switches it on")
+        return ["nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root",
+                "--", "env", "-i", "-C", "/", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME=/root", "LANG=C.UTF-8", f"TERM={os.environ.get('TERM', 'dumb')}", *argv]  # fmt: skip
+
+
+def _comm(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def await_exit(pid: int, seconds: float) -> None:
+    """Wait until a process is gone (and reaped, where it is our child); raises ClusterError after `seconds`."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if not select.select([handle], [], [], seconds)[0]:
+            raise ClusterError(f"lab: process {pid} does not die")
+    finally:
+        os.close(handle)
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def cgroup_mounts() -> list[Path]:
+    """Where the host has its cgroup hierarchies."""
+    lines = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
+    return [Path(fields[1]) for fields in lines if fields[2] in ("cgroup", "cgroup2")]
+
+
+def find_cgroups(ours: Callable[[str], bool]) -> Iterator[Path]:
+    """The topmost cgroups, in every hierarchy, whose own name is `ours`."""
+    for mount in cgroup_mounts():
+        for top, folders, _ in os.walk(mount):
+            for mine in [folder for folder in folders if ours(folder)]:
+                yield Path(top, mine)
+                folders.remove(mine)
+
+
+def remove_cgroups(ours: Callable[[str], bool]) -> None:
+    """Remove those cgroups and what is below them; their processes are dead or dying."""
+    for cgroup in find_cgroups(ours):
+        for inner, _, _ in os.walk(cgroup, topdown=False):
+            until(partial(_rmdir, inner), deadline=5, every=0.01, what=f"remove cgroup {inner}")
+
+
+def _rmdir(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # busy for the moment in which the kernel reaps the last process
+    return True
