@@ -1,0 +1,101 @@
+"""Pinned host keys, one file in OpenSSH's format: first contact pins, every later contact compares.
+
+The file can be used by `ssh -o UserKnownHostsFile=.state/known_hosts` too; lines that are not ours
+(comments, markers, other hosts) are kept as they are.  Several processes may pin at the same time.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.errors import HostKeyChanged
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One pinned key: where it stands in the file, its type and the key itself (base64)."""
+
+    line: int
+    type: str
+    key: str
+
+
+def fingerprint(key: bytes) -> str:
+    """The SHA256 fingerprint of a public key as `ssh-keygen -l` prints it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
+def host_pattern(address: str, port: int) -> str:
+    """How OpenSSH writes a host (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT): the port only when it is not 22."""
+    return address if port == 22 else f"[{address}]:{port}"
+
+
+class HostKeys:
+    """The pins of one cluster, kept in one file; every look reads the file afresh."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def pins(self, node: str, host: str) -> tuple[Pin, ...]:
+        """The keys pinned for a node, found by its name or by its address."""
+        return tuple(pin for names, pin in self._entries() if names & {node, host})
+
+    def verify(self, node: str, host: str, type: str, key: bytes) -> None:
+        """Pin the key at first contact, else compare it; raises HostKeyChanged, never replaces a pin."""
+        text = base64.b64encode(key).decode()
+        pins = self.pins(node, host)
+        if not pins:
+            with self._locked():
+                pins = self.pins(node, host)  # another process may have been first
+                if not pins:
+                    self._write([*self._lines(), f"{host},{node} {type} {text}"])
+                    return
+        if not any(pin.key == text for pin in pins):
+            line = pins[0].line
+            raise HostKeyChanged(
+                node,
+                f"host key changed: {host} shows {type} {fingerprint(key)}, but {self.path}:{line} has "
+                f"{pins[0].type} {fingerprint(base64.b64decode(pins[0].key))}; if the node was re-flashed, "
+                f"remove the pin: sed -i {line}d {self.path}",
+            )
+
+    def forget(self, node: str, host: str) -> None:
+        """Drop every pin of a node, as after it was re-flashed; nothing to drop is fine."""
+        with self._locked():
+            gone = {pin.line for pin in self.pins(node, host)}
+            if gone:
+                self._write([line for n, line in enumerate(self._lines(), 1) if n not in gone])
+
+    def _lines(self) -> list[str]:
+        try:
+            return self.path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _entries(self) -> Iterator[tuple[frozenset[str], Pin]]:
+        for n, line in enumerate(self._lines(), 1):
+            words = line.split()
+            if len(words) >= 3 and not line.startswith(("#", "@", "|")):
+                yield frozenset(words[0].split(",")), Pin(n, words[1], words[2])
+
+    def _write(self, lines: list[str]) -> None:
+        part = self.path.with_name(f".{self.path.name}.part")
+        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        os.replace(part, self.path)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # held for one small write, by us alone
+            yield
+        finally:
+            os.close(lock)
