@@ -209,9 +209,7 @@ class Node:
         try:
             if self._connection is None or not self._connection.alive:
                 limit = Deadline(min(end.at, time.monotonic() + CONNECT_S))
-                self._connection = Connection.open(
-                    self.name, self.address, self.port, self._login(), self._keys, limit
-                )
+                self._connection = Connection.open(self.name, self.address, self.port, self._login(), self._keys, limit)
             return self._connection
         finally:
             self._connecting.release()
@@ -235,9 +233,7 @@ class Node:
                     raise Unreachable(
                         self.name, f"{self.address} stopped answering; `{_shown(words)}` was not started"
                     ) from None
-                raise CommandTimeout(
-                    self.name, f"`{_shown(words)}` was not started within its deadline"
-                ) from None
+                raise CommandTimeout(self.name, f"`{_shown(words)}` was not started within its deadline") from None
         raise AssertionError("not reached")
 
     def _cut_off(
