@@ -1,0 +1,347 @@
+"""From what was recorded to a verdict: outages as intervals, claims as held, broken or inconclusive.
+
+Pure functions of the recorded events, so that an old run can be judged again.  All times are seconds on the
+monotonic clock.
+
+Terms.  A *look* is one `probe` event; its `sent` is the first transmission, `last_try` the last one (a
+resolver or a DHCP client tries more than once), `answered` the answer.  A failed look proves that the service
+did not answer what was sent at `sent`, nor at `last_try`; a good one proves it was there between its last
+transmission and `answered`.  Looks that carry a `client` are that client's own: whether one client is served
+says nothing about another.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Literal
+
+from cluster.record import Event
+
+Verdict = Literal["held", "broken", "inconclusive"]
+HELD: Verdict = "held"
+BROKEN: Verdict = "broken"
+INCONCLUSIVE: Verdict = "inconclusive"
+
+BLIND_S = 0.25
+"""How long nobody may have looked, where the budget allows no outage at all: ten periods of the slowest probe
+would be 0.5 s, and an outage shorter than this one costs a client one retransmission (RFC 6298: 1 s)."""
+GRACE_S = 0.1
+"""How far a measured takeover may lie outside the window that the protocol promises: a tenth of the usual
+advertisement interval covers the daemons' and the observer's own scheduling."""
+ALIVE = "node"
+"""The pseudo service that looks at the killed node's own address: it shows that the fault took hold."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a service by one client."""
+
+    sent: float
+    ok: bool
+    answered: float | None = None
+    last_try: float | None = None
+    client: str | None = None
+    server: str | None = None
+
+    @property
+    def tried(self) -> float:
+        """When it last asked."""
+        return self.sent if self.last_try is None else self.last_try
+
+    @property
+    def seen(self) -> float:
+        """When it knew that the service is there, or when it last asked in vain."""
+        return self.tried if self.answered is None else self.answered
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A contiguous stretch of failed looks; `at_most` is infinite while it has no good look on both sides."""
+
+    first_failed: float
+    last_failed: float
+    last_good: float | None
+    first_good: float | None
+    looks: int
+
+    @property
+    def at_least(self) -> float:
+        """From the first failed look to the last one."""
+        return self.last_failed - self.first_failed
+
+    @property
+    def at_most(self) -> float:
+        """From the last good look before it to the first good one after it."""
+        if self.last_good is None or self.first_good is None:
+            return inf
+        return self.first_good - self.last_good
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An outage's length in seconds as it can be known; `at_most` infinite when its end was not seen."""
+
+    at_least: float
+    at_most: float
+
+    def as_json(self) -> dict[str, float | None]:
+        """With null for infinity, which JSON has no word for."""
+        most = None if self.at_most == inf else round(self.at_most, 4)
+        return {"at_least": round(self.at_least, 4), "at_most": most}
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What the protocol promises of a takeover: clients miss the address for `low` to `high` seconds."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with its verdict; `reason` is one clause for people."""
+
+    claim: str
+    losing: str
+    service: str
+    verdict: Verdict
+    budget_s: float
+    outage: Interval
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        """As `chaos --json` prints it."""
+        return {
+            "claim": self.claim,
+            "service": self.service,
+            "verdict": self.verdict,
+            "budget_s": self.budget_s,
+            "outage_s": self.outage.as_json(),
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Window:
+    """The stretch in which a claim must hold: from the start of the fault to the end of the recording."""
+
+    began: float
+    ended: float
+
+
+def looks(events: Iterable[Event]) -> dict[str, list[Look]]:
+    """Every look by service, in the order they were sent."""
+    found: dict[str, list[Look]] = defaultdict(list)
+    for event in events:
+        if event["kind"] == "probe":
+            found[event["service"]].append(
+                Look(
+                    sent=event["sent"],
+                    ok=bool(event["ok"]),
+                    answered=event["answered"],
+                    last_try=event.get("last_try"),
+                    client=event.get("client"),
+                    server=event.get("server"),
+                )
+            )
+    for service in found.values():
+        service.sort(key=lambda look: look.sent)
+    return dict(found)
+
+
+def outages(seen: Iterable[Look]) -> list[Outage]:
+    """Every outage in the looks of one service, those of each client apart, the longest first."""
+    streams: dict[str | None, list[Look]] = defaultdict(list)
+    for look in seen:
+        streams[look.client].append(look)
+    found = [outage for stream in streams.values() for outage in _outages(stream)]
+    return sorted(found, key=lambda outage: (-outage.at_least, -outage.at_most))
+
+
+def _outages(stream: Sequence[Look]) -> list[Outage]:
+    found: list[Outage] = []
+    failed: list[Look] = []
+    good: float | None = None
+    for look in sorted(stream, key=lambda look: look.sent):
+        if not look.ok:
+            failed.append(look)
+            continue
+        if failed:
+            found.append(_outage(failed, good, look.seen))
+            failed = []
+        good = look.tried if good is None else max(good, look.tried)
+    if failed:
+        found.append(_outage(failed, good, None))
+    return found
+
+
+def _outage(failed: Sequence[Look], last_good: float | None, first_good: float | None) -> Outage:
+    # Looks overlap: a patient one that began earlier may have got its answer after this outage began.
+    first, last = failed[0].sent, max(look.tried for look in failed)
+    return Outage(
+        first,
+        last,
+        None if last_good is None else min(last_good, first),
+        None if first_good is None else max(first_good, last),
+        len(failed),
+    )
+
+
+def blind(seen: Sequence[Look], window: Window) -> float:
+    """The longest stretch of the window, in seconds, in which no look was under way."""
+    longest, covered = 0.0, window.began
+    for look in sorted(seen, key=lambda look: look.sent):
+        if look.sent >= window.ended:
+            break
+        longest = max(longest, look.sent - covered)
+        covered = max(covered, look.seen)
+    return max(longest, window.ended - covered)
+
+
+def fault_window(events: Sequence[Event]) -> Window | None:
+    """From the moment the fault began to the last thing recorded; None when no fault was applied."""
+    began = [e["began"] for e in events if e["kind"] == "fault" and e["state"] == "applied"]
+    ends = [look.sent for service in looks(events).values() for look in service]
+    return Window(began[0], max([began[0], *ends])) if began else None
+
+
+def took_hold(events: Sequence[Event], window: Window) -> str | None:
+    """Why the fault cannot be believed to have taken hold, or None when it has.
+
+    The killed node's own address must have answered before, and been silent from the end of the fault until
+    its undo began.
+    """
+    seen = looks(events).get(ALIVE, [])
+    applied = next(e["ended"] for e in events if e["kind"] == "fault" and e["state"] == "applied")
+    undone = [e["began"] for e in events if e["kind"] == "fault" and e["state"] == "undone"]
+    until = min([*undone, window.ended])
+    if not any(look.ok and look.sent < window.began for look in seen):
+        return "the node did not answer before the fault either"
+    during = [look for look in seen if applied <= look.sent < until]
+    if not during:
+        return "nobody looked at the node while the fault lasted"
+    if any(look.ok for look in during):
+        return "the node went on answering while it should have been gone"
+    return None
+
+
+def judge(
+    claim: str,
+    losing: str,
+    service: str,
+    budget: float,
+    seen: Sequence[Look],
+    window: Window | None,
+    *,
+    doubt: str | None = None,
+    promise: Promise | None = None,
+) -> Judged:
+    """The verdict on one claim, from the looks at its service.
+
+    Broken only when the outage was surely longer than the budget; held only when it surely was not, the
+    service was seen well before the fault, and somebody looked all the time; else inconclusive.  `doubt` is a
+    reason why the whole run cannot prove anything (it still can refute); `promise` is what the protocol says
+    of this service: what keeps the budget and yet contradicts the protocol is not understood.
+    """
+
+    def verdict(what: Verdict, reason: str, outage: Interval) -> Judged:
+        return Judged(claim, losing, service, what, budget, outage, reason)
+
+    nothing = Interval(0.0, inf)
+    if window is None:
+        return verdict(INCONCLUSIVE, doubt or "no fault was applied", nothing)
+    before = [look for look in seen if look.sent < window.began]
+    if not any(look.ok for look in before):
+        return verdict(INCONCLUSIVE, f"{service} gave no good look before the fault", nothing)
+    early = [o for o in outages(before) if o.first_good is None]
+    started = {o.first_failed for o in early if o.last_failed < window.began}
+    # An outage that a client was already in is not this fault's doing, whatever became of it.
+    found = [
+        o
+        for o in outages(seen)
+        if o.first_failed not in started and (o.first_good is None or o.first_good > window.began)
+    ]
+    outage = Interval(
+        max((o.at_least for o in found), default=0.0),
+        max((o.at_most for o in found), default=0.0),
+    )
+    if outage.at_least > budget:
+        return verdict(BROKEN, f"out for at least {outage.at_least:.3f} s", outage)
+    if doubt:
+        return verdict(INCONCLUSIVE, doubt, outage)
+    if started:
+        return verdict(INCONCLUSIVE, f"{service} was already failing when the fault began", outage)
+    if outage.at_most == inf:
+        return verdict(INCONCLUSIVE, f"{service} was not seen to come back", outage)
+    if outage.at_most > budget:
+        failed = sum(o.looks for o in found)
+        between = f"{outage.at_least:.3f} to {outage.at_most:.3f} s"
+        return verdict(INCONCLUSIVE, f"{failed} failed, out for {between}: not known more exactly", outage)
+    unseen = blind(seen, window)
+    if unseen > max(budget, BLIND_S):
+        return verdict(INCONCLUSIVE, f"nobody looked at {service} for {unseen:.2f} s", outage)
+    if promise is not None and (why := contradiction(outage, promise)):
+        return verdict(INCONCLUSIVE, why, outage)
+    return verdict(HELD, "never out" if not found else f"out for at most {outage.at_most:.3f} s", outage)
+
+
+def contradiction(outage: Interval, promise: Promise) -> str | None:
+    """Why an outage does not fit what the protocol promises, or None when it does."""
+    promised = f"the protocol says {promise.low:.3f} to {promise.high:.3f} s"
+    if outage.at_most < promise.low - GRACE_S:
+        return f"out for only {outage.at_most:.3f} s, but {promised}: this was no crash of the owner"
+    if outage.at_least > promise.high + GRACE_S:
+        return f"out for {outage.at_least:.3f} s at least, but {promised}"
+    return None
+
+
+def overall(claims: Sequence[Judged]) -> Verdict:
+    """The worst verdict; of no claim at all, inconclusive: nothing was proven."""
+    verdicts = {claim.verdict for claim in claims}
+    if BROKEN in verdicts:
+        return BROKEN
+    return HELD if verdicts == {HELD} else INCONCLUSIVE
+
+
+EXIT: Mapping[Verdict, int] = {HELD: 0, BROKEN: 1, INCONCLUSIVE: 4}
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """The VRRP arithmetic of one crash: seconds after the last advertisement of the lost owner."""
+
+    predicted_s: float
+    measured_s: float | None
+    overlap_s: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Held when the survivor came when its configuration says, give or take `GRACE_S`."""
+        if self.measured_s is None:
+            return INCONCLUSIVE
+        return HELD if abs(self.measured_s - self.predicted_s) <= GRACE_S else BROKEN
+
+
+def takeover(
+    events: Sequence[Event], lost: str, survivor: str, vrid: int, predicted_s: float, window: Window
+) -> Takeover:
+    """Compare the survivor's first advertisement with the prediction; `lost`, `survivor` are addresses.
+
+    `overlap_s` is how long both advertised after the fault, beyond the hand-back, which needs one interval.
+    """
+    ads = [e for e in events if e["kind"] == "frame" and e["proto"] == "vrrp" and e["vrid"] == vrid]
+    last = max((e["t"] for e in ads if e["src"] == lost and e["t"] <= window.began), default=None)
+    late = [e["t"] for e in ads if e["src"] == lost and window.began < e["t"]]
+    first = min((e["t"] for e in ads if e["src"] == survivor and e["t"] > window.began), default=None)
+    # The fault takes a moment: an advertisement may still slip out while it does.
+    if first is not None and (slipped := [t for t in late if t < first]):
+        last = max(slipped)
+    measured = None if first is None or last is None else first - last
+    back = min((t for t in late if first is not None and t > first), default=None)
+    doubled = [e["t"] for e in ads if e["src"] == survivor and back is not None and e["t"] > back]
+    overlap = max(doubled) - back if doubled and back is not None else 0.0
+    return Takeover(predicted_s, measured, overlap)
