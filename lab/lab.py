@@ -174,7 +174,7 @@ class Lab:
             state = "off"
             if self.nodes[name].supervisor() is not None:
                 try:
-                    banner(name, str(node.address))
+                    banner(name, str(node.address), seconds=1)
                     state = "up"
                 except ClusterError:
                     state = "booting"
@@ -301,7 +301,7 @@ class Lab:
             self.say(f"host: fs.inotify.max_user_instances back to {before}")
 
 
-def banner(name: str, address: str, port: int = 22, seconds: float = 1.0) -> str:
+def banner(name: str, address: str, port: int = 22, seconds: float = 0.2) -> str:
     """The SSH banner of a node; raises Unreachable."""
     try:
         with socket.create_connection((address, port), timeout=seconds) as connection:

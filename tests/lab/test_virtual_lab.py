@@ -1,0 +1,170 @@
+"""The lab itself, tried on a second checkout with a lab of its own beside the first."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making namespaces and nodes needs root")
+
+
+class Checkout:
+    """A copy of the project whose inventory has fewer nodes, and the lab that belongs to it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def lab(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run `python -m lab` in this checkout."""
+        return subprocess.run(
+            [sys.executable, "-m", "lab", *words], cwd=self.root, text=True, capture_output=True, timeout=timeout
+        )
+
+    def python(self, code: str) -> str:
+        """Run Python in the checkout with `lab` bound to its Lab; returns what it printed."""
+        head = "from cluster.inventory import load\nfrom lab.lab import Lab\nlab = Lab(load())\n"
+        done = subprocess.run(
+            [sys.executable, "-c", head + code], cwd=self.root, text=True, capture_output=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def leftovers(self) -> str:
+        """What of this lab is on the host, one thing a line."""
+        return self.python("print('\\n'.join(lab.leftovers()))")
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A second checkout of the project, without compute nodes but one."""
+    root = tmp_path_factory.mktemp("clone") / "checkout"
+    shutil.copytree(
+        ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", ".state", "runs", "__pycache__", ".*_cache")
+    )
+    inventory = root / "inventory.yaml"
+    lines = inventory.read_text().splitlines(keepends=True)
+    inventory.write_text(
+        "".join(line for line in lines if not line.strip().startswith(("delta:", "epsilon:", "zeta:")))
+    )
+    checkout = Checkout(root)
+    yield checkout
+    done = checkout.lab("down")
+    assert done.returncode == 0, done.stderr
+    assert checkout.leftovers() == ""
+
+
+def test_down_lab_says_so(second: Checkout) -> None:
+    done = second.lab("reflash", "alpha")
+    assert (done.returncode, done.stderr.strip()) == (2, "lab: it is down; `python -m lab up` brings it up")
+
+
+def test_unknown_node_names_the_known_ones(second: Checkout) -> None:
+    done = second.lab("exec", "nobody", "--", "true")
+    assert done.returncode == 2
+    assert "nobody" in done.stderr and "alpha" in done.stderr
+
+
+def test_second_lab_beside_the_first(second: Checkout) -> None:
+    """Two clones can each have a lab at the same time, and the host's own network stays as it was."""
+    before = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+    done = second.lab("up")
+    assert done.returncode == 0, done.stderr
+    nodes = {node["name"]: node for node in json.loads(second.lab("status", "--json").stdout)}
+    assert set(nodes["alpha"]) == {"name", "group", "state", "address"}
+    assert [nodes[name]["state"] for name in ("omega", "psi", "alpha", "beta")] == ["up"] * 4
+    after = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+    assert after == before
+
+
+def test_exec_passes_the_exit_code_through(second: Checkout) -> None:
+    assert second.lab("exec", "alpha", "--", "sh", "-c", "exit 7").returncode == 7
+    assert second.lab("exec", "alpha", "--", "id", "-un").stdout == "root\n"
+
+
+def test_vanilla_node_is_like_a_fresh_card(second: Checkout) -> None:
+    """User pi with password-less sudo, SSH with passwords, its own host key, nothing of the cluster."""
+    script = "id -u pi; sudo -u pi sudo -n id -u; sshd -T | grep -x 'passwordauthentication yes'; ls /opt"
+    assert second.lab("exec", "alpha", "--", "sh", "-c", script).stdout.split("\n") == [
+        "1000", "0", "passwordauthentication yes", "",
+    ]  # fmt: skip
+    keys = {
+        second.lab("exec", node, "--", "cat", "/etc/ssh/ssh_host_ed25519_key.pub").stdout for node in ("alpha", "psi")
+    }
+    assert len(keys) == 2
+    assert second.lab("exec", "alpha", "--", "systemctl", "is-system-running").stdout.strip() == "running"
+
+
+def test_power_off_leaves_the_wire_in_the_same_moment(second: Checkout) -> None:
+    """The first look after `off` finds nobody: no kernel goes on answering for a dead node."""
+    code = """
+from cluster.probes import icmp
+from cluster.errors import ProbeFailed
+from lab.power import Driver
+lab.enter()
+address, driver = str(lab.inventory.nodes["alpha"].address), Driver(lab.inventory)
+icmp.ping(address, 1.0)
+driver.off("alpha")
+try:
+    icmp.ping(address, 0.3)
+    print("answers")
+except ProbeFailed:
+    print("gone", driver.is_on("alpha"))
+driver.on("alpha")
+print(driver.is_on("alpha"))
+"""
+    assert second.python(code).split() == ["gone", "False", "True"]
+
+
+def test_reflash_gives_a_blank_disk(second: Checkout) -> None:
+    second.lab("exec", "alpha", "--", "touch", "/mark")
+    key = second.lab("exec", "alpha", "--", "cat", "/etc/ssh/ssh_host_ed25519_key.pub").stdout
+    assert second.lab("reflash", "alpha").returncode == 0
+    second.python("lab.wait_ready()")
+    assert second.lab("exec", "alpha", "--", "test", "-e", "/mark").returncode == 1
+    assert second.lab("exec", "alpha", "--", "cat", "/etc/ssh/ssh_host_ed25519_key.pub").stdout != key
+
+
+def test_logs_of_a_running_and_of_a_dead_node(second: Checkout) -> None:
+    assert "sshd" in second.lab("logs", "psi").stdout
+    second.python("lab.node('psi').off()")
+    done = second.lab("logs", "psi")
+    assert done.returncode == 0 and "psi is off" in done.stderr
+
+
+def test_second_command_is_told_who_holds_the_lab(second: Checkout) -> None:
+    code = """
+import subprocess, sys
+with lab.site.locked("reflash alpha"):
+    done = subprocess.run([sys.executable, "-m", "lab", "up"], text=True, capture_output=True)
+print(done.returncode, done.stderr)
+"""
+    said = second.python(code)
+    assert said.startswith("2 ") and "`lab reflash alpha`" in said
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_command_leaves_nothing_that_down_does_not_find(second: Checkout, seed: int) -> None:
+    """SIGKILL `lab up --vanilla` at a random moment; `down` removes everything and `up` works."""
+    moment = random.Random(seed).uniform(0.4, 2.5)
+    command = subprocess.Popen(
+        [sys.executable, "-m", "lab", "up", "--vanilla"], cwd=second.root, stderr=subprocess.DEVNULL
+    )
+    time.sleep(moment)  # the random moment is the experiment itself
+    os.kill(command.pid, signal.SIGKILL)
+    command.wait()
+    done = second.lab("down")
+    assert done.returncode == 0, done.stderr
+    assert second.leftovers() == ""
+    done = second.lab("up")
+    assert done.returncode == 0, done.stderr
