@@ -283,14 +283,14 @@ class Fleet(Mapping[str, Node]):
     one.  Close it (or use it as a context manager) when done.
     """
 
-    def __init__(self, inventory: Inventory, *, first_contact: bool = False) -> None:
+    def __init__(self, inventory: Inventory, *, first_contact: bool = False, port: int = 22) -> None:
         self._inventory = inventory
         self._first_contact = first_contact
         self._keys = HostKeys(inventory.state / "known_hosts")
         self._credentials: Login | None = None
         self._loading = threading.Lock()
         self._nodes = {
-            name: Node(name, str(node.address), login=self._login, keys=self._keys)
+            name: Node(name, str(node.address), login=self._login, keys=self._keys, port=port)
             for name, node in inventory.nodes.items()
         }
 
