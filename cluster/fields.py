@@ -37,12 +37,7 @@ def text(value: object) -> str:
     """Some printable ASCII on one line, at most 255 characters, without quotes or backslashes."""
     if not isinstance(value, str):
         raise ValueError(f"must be text, not {show(value)}; put it in quotes")
-    if (
-        not value
-        or len(value) > 255
-        or not (value.isascii() and value.isprintable())
-        or set(value) & set("\"'\\")
-    ):
+    if not value or len(value) > 255 or not (value.isascii() and value.isprintable()) or set(value) & set("\"'\\"):
         raise ValueError(
             f"cannot be {show(value)}; write up to 255 printable ASCII characters, no quotes or backslashes"
         )
@@ -87,9 +82,7 @@ def one_of(names: frozenset[str], what: str) -> Callable[[object], str]:
 def duration(value: object) -> float:
     """Seconds from a number with its unit: ms, s, m, h or d."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(
-            f"{show(value)} has no unit; write a duration such as {value}s (units: {', '.join(UNITS)})"
-        )
+        raise ValueError(f"{show(value)} has no unit; write a duration such as {value}s (units: {', '.join(UNITS)})")
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise ValueError(f"{show(value)} is not a duration; write for instance 4s, 250ms, 30m, 1h or 7d")
@@ -120,9 +113,7 @@ def address(value: object) -> IPv4Address:
             return IPv4Address(value)
     except AddressValueError:
         pass
-    raise ValueError(
-        f"{show(value)} is not an IPv4 address; write four numbers from 0 to 255 with dots between"
-    )
+    raise ValueError(f"{show(value)} is not an IPv4 address; write four numbers from 0 to 255 with dots between")
 
 
 def network(value: object) -> IPv4Network:
@@ -144,13 +135,9 @@ def network(value: object) -> IPv4Network:
 def mac(value: object) -> str:
     """A unicast Ethernet address, in lower case."""
     if not isinstance(value, str) or not _MAC.fullmatch(value.lower()):
-        raise ValueError(
-            f"{show(value)} is not a MAC address; write six pairs of hex digits like b8:27:eb:00:00:06"
-        )
+        raise ValueError(f"{show(value)} is not a MAC address; write six pairs of hex digits like b8:27:eb:00:00:06")
     if int(value[:2], 16) & 1 or not int(value.replace(":", ""), 16):
-        raise ValueError(
-            f"{show(value)} is not the address of one machine (multicast or zero); copy it from the node"
-        )
+        raise ValueError(f"{show(value)} is not the address of one machine (multicast or zero); copy it from the node")
     return value.lower()
 
 
@@ -169,17 +156,13 @@ def record_name(value: object) -> str:
         labels = value.removesuffix(".").split(".")
         if all(re.fullmatch(r"_?[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?", part) for part in labels):
             return value
-    raise ValueError(
-        f"{show(value)} is not a DNS name; write lower-case labels, with a dot at the end if complete"
-    )
+    raise ValueError(f"{show(value)} is not a DNS name; write lower-case labels, with a dot at the end if complete")
 
 
 def driver(value: object) -> str:
     """Something that looks like a module's import path."""
     if not isinstance(value, str) or not _IMPORTABLE.fullmatch(value):
-        raise ValueError(
-            f"{show(value)} does not look like a module; write its import path, for instance lab.power"
-        )
+        raise ValueError(f"{show(value)} does not look like a module; write its import path, for instance lab.power")
     return value
 
 
@@ -228,9 +211,7 @@ Url = Annotated[str, BeforeValidator(url)]
 Port = Annotated[int, BeforeValidator(whole(1, 65535))]
 User = Annotated[
     str,
-    BeforeValidator(
-        pattern(r"[a-z_][a-z0-9_-]{0,31}", "write a user name: lower-case letters, digits, _ and -")
-    ),
+    BeforeValidator(pattern(r"[a-z_][a-z0-9_-]{0,31}", "write a user name: lower-case letters, digits, _ and -")),
 ]
 Word = Annotated[
     str, BeforeValidator(pattern(r"[A-Za-z0-9_-]{1,63}", "write letters, digits, _ and -, without spaces"))

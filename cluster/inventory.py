@@ -112,16 +112,12 @@ def load(path: Path | str | None = None) -> Inventory:
         RuntimeError,
     ) as error:  # ValueError: a NUL in the name; RuntimeError: a loop
         why = getattr(error, "strerror", None) or "not a usable file name"
-        raise InventoryError(
-            f"{shown}: cannot be read: {why}; name the inventory file with --inventory"
-        ) from error
+        raise InventoryError(f"{shown}: cannot be read: {why}; name the inventory file with --inventory") from error
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InventoryError(
-            f"{shown}:{line}: not UTF-8 text (byte {error.start}); save the file as UTF-8"
-        ) from error
+        raise InventoryError(f"{shown}:{line}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
     return parse(text, file, shown=shown)
 
 
@@ -180,7 +176,7 @@ class _Reader:
                 self.wrong((name,), _unknown(name, _top()))
         for name in _top():
             if name not in data and name not in OPTIONAL:
-                self.wrong((name,), f"missing; add a section `{name}:`")
+                self._report(1, (name,), f"missing; add a section `{name}:`")
         sections = {n: self._model(m, data[n], (n,)) for n, m in SECTIONS.items() if n in data}
         named = {n: self._named(m, data.get(n), n) for n, m in NAMED.items() if n in data or n in OPTIONAL}
         claims = self._claims(data.get("claims"))
@@ -204,16 +200,15 @@ class _Reader:
     def _model(self, model: type[M], value: Any, key: Key, **known: Any) -> M | None:
         if not isinstance(value, dict):
             what = "is empty" if value is None else f"is {show(value)}, not a mapping"
-            self.wrong(
-                key, f"{what}; write its keys: {', '.join(k for k in model.model_fields if k not in known)}"
-            )
+            self.wrong(key, f"{what}; write its keys: {', '.join(k for k in model.model_fields if k not in known)}")
             return None
         try:
             return model.model_validate({**value, **known})
         except ValidationError as error:
             for one in error.errors(include_url=False, include_input=True):
                 loc = tuple(one["loc"])
-                self.wrong(key + loc, _complaint(model, loc, one, hidden=set(known)))
+                at = key if loc[:1] == ("name",) and "name" in known else key + loc
+                self.wrong(at, _complaint(model, loc, one, hidden=set(known)))
             return None
 
     def _named(self, model: type[M], value: Any, section: str) -> dict[str, M]:
@@ -227,9 +222,7 @@ class _Reader:
         for name, inner in value.items():
             key = (section, name)
             if isinstance(inner, dict) and "name" in inner and "name" in model.model_fields:
-                self.wrong(
-                    (*key, "name"), "unknown key; the name is the word before the colon, remove this one"
-                )
+                self.wrong((*key, "name"), "unknown key; the name is the word before the colon, remove this one")
                 continue
             extra = {"name": name} if "name" in model.model_fields else {}
             one = self._model(model, inner, key, **extra)
@@ -241,9 +234,7 @@ class _Reader:
         if value is None:
             return {}
         if not isinstance(value, list):
-            self.wrong(
-                ("claims",), "is not a list; write each claim as - {losing: ..., service: ..., budget: ...}"
-            )
+            self.wrong(("claims",), "is not a list; write each claim as - {losing: ..., service: ..., budget: ...}")
             return {}
         found: dict[int, Claim] = {}
         for n, inner in enumerate(value):
@@ -269,9 +260,7 @@ class _Reader:
             if node.group not in written["groups"]:
                 self.wrong(("nodes", node.name, "group"), _unknown(node.group, groups, "group"))
             if node.name in DERIVED_NAMES:
-                self.wrong(
-                    ("nodes", node.name), "this name is given to something else by DNS; choose another"
-                )
+                self.wrong(("nodes", node.name), "this name is given to something else by DNS; choose another")
         network = sections.get("network")
         fixed = self._fixed(network if isinstance(network, NetworkPlan) else None, nodes)
         for section in ("dhcp", "dns"):
@@ -280,9 +269,7 @@ class _Reader:
                 self._serving((section, "primary"), plan.primary, nodes, written["nodes"])
                 self._serving((section, "secondary"), plan.secondary, nodes, written["nodes"])
                 if plan.primary == plan.secondary:
-                    self.wrong(
-                        (section, "secondary"), f"is {show(plan.primary)} like the primary; name its partner"
-                    )
+                    self.wrong((section, "secondary"), f"is {show(plan.primary)} like the primary; name its partner")
         dhcp, dns, vrrp, ntp = (sections.get(n) for n in ("dhcp", "dns", "vrrp", "ntp"))
         if isinstance(dhcp, DhcpPlan):
             self._pool(dhcp, network if isinstance(network, NetworkPlan) else None, fixed)
@@ -305,9 +292,7 @@ class _Reader:
                 self.wrong(("claims", n, "losing"), _unknown(claim.losing, nodes, "node"))
             if claim.name in seen:
                 first = self.document.line(("claims", seen[claim.name]))
-                self.wrong(
-                    ("claims", n), f"claim {claim.name} is already on line {first}; remove one or name it"
-                )
+                self.wrong(("claims", n), f"claim {claim.name} is already on line {first}; remove one or name it")
             seen.setdefault(claim.name, n)
 
     def _fixed(self, network: NetworkPlan | None, nodes: Mapping[str, Node]) -> dict[IPv4Address, str]:
@@ -331,38 +316,28 @@ class _Reader:
             addresses.append((("nodes", node.name, "address"), node.name, node.address))
             macs.append((("nodes", node.name, "mac"), node.name, node.mac))
             if node.name in names:
-                self.wrong(
-                    ("nodes", node.name), f"the operator has this name too ({_at(self, names[node.name])})"
-                )
+                self.wrong(("nodes", node.name), f"the operator has this name too ({_at(self, names[node.name])})")
         fixed: dict[IPv4Address, str] = {}
         for key, whose, address in addresses:
             if network:
                 self._inside(key, address, network)
             if address in fixed:
-                self.wrong(
-                    key, f"{address} already belongs to {fixed[address]}; give one of them another address"
-                )
+                self.wrong(key, f"{address} already belongs to {fixed[address]}; give one of them another address")
             fixed.setdefault(address, whose)
         owner: dict[str, str] = {}
         for key, whose, mac in macs:
             if mac in owner:
-                self.wrong(
-                    key, f"{mac} already belongs to {owner[mac]}; copy the MAC from the computer itself"
-                )
+                self.wrong(key, f"{mac} already belongs to {owner[mac]}; copy the MAC from the computer itself")
             owner.setdefault(mac, whose)
         return fixed
 
     def _inside(self, key: Key, address: IPv4Address, network: NetworkPlan) -> None:
         cidr = network.cidr
         if address not in cidr:
-            self.wrong(
-                key, f"{address} is outside the network {cidr}; choose one from {cidr[1]} to {cidr[-2]}"
-            )
+            self.wrong(key, f"{address} is outside the network {cidr}; choose one from {cidr[1]} to {cidr[-2]}")
         elif address in (cidr.network_address, cidr.broadcast_address):
             which = "network" if address == cidr.network_address else "broadcast"
-            self.wrong(
-                key, f"{address} is the {which} address of {cidr}; choose one from {cidr[1]} to {cidr[-2]}"
-            )
+            self.wrong(key, f"{address} is the {which} address of {cidr}; choose one from {cidr[1]} to {cidr[-2]}")
 
     def _pool(self, dhcp: DhcpPlan, network: NetworkPlan | None, fixed: Mapping[IPv4Address, str]) -> None:
         if network:
@@ -395,9 +370,7 @@ class _Reader:
 
     def _priorities(self, vrrp: Vrrp) -> None:
         if len(vrrp.priorities) < 2:
-            self.wrong(
-                ("vrrp", "priorities"), "name two nodes at least, else nobody can take over; add the partner"
-            )
+            self.wrong(("vrrp", "priorities"), "name two nodes at least, else nobody can take over; add the partner")
         owner: dict[int, str] = {}
         for name, priority in vrrp.priorities.items():
             if priority in owner:
@@ -417,9 +390,7 @@ class _Reader:
                     if record.type == "MX"
                     else "only an MX record has one; remove it",
                 )
-            check = {"A": fields.address, "MX": fields.record_name, "CNAME": fields.record_name}.get(
-                record.type
-            )
+            check = {"A": fields.address, "MX": fields.record_name, "CNAME": fields.record_name}.get(record.type)
             try:
                 if check:
                     check(record.value)
@@ -428,9 +399,7 @@ class _Reader:
             if cluster:
                 name = _absolute(record.name, cluster)
                 if name != cluster.zone and not name.endswith("." + cluster.zone):
-                    self.wrong(
-                        (*key, "name"), f"{show(record.name)} is outside the zone {cluster.zone}; correct it"
-                    )
+                    self.wrong((*key, "name"), f"{show(record.name)} is outside the zone {cluster.zone}; correct it")
 
 
 def _top() -> tuple[str, ...]:

@@ -27,9 +27,7 @@ class Cluster(Model):
     location: f.Label
     timezone: Annotated[
         str,
-        BeforeValidator(
-            f.pattern(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}", "write a time zone such as UTC")
-        ),
+        BeforeValidator(f.pattern(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}", "write a time zone such as UTC")),
     ]
 
     @property
@@ -202,9 +200,7 @@ class Artifact(Model):
     sha256: Annotated[str, BeforeValidator(f.pattern(r"[0-9a-f]{64}", "write 64 lower-case hex digits"))]
     file: Annotated[
         str,
-        BeforeValidator(
-            f.pattern(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,120}", "write a file name without folders")
-        ),
+        BeforeValidator(f.pattern(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,120}", "write a file name without folders")),
     ]
 
 
@@ -290,10 +286,7 @@ class Inventory(Model):
         """Every A, MX, TXT and CNAME record of the forward zone (SOA and NS follow from `dns`)."""
         addresses = {**self.hosts, **self.name_servers}
         return (
-            *(
-                Record.model_construct(name=n, type="A", value=str(a), priority=None)
-                for n, a in addresses.items()
-            ),
+            *(Record.model_construct(name=n, type="A", value=str(a), priority=None) for n, a in addresses.items()),
             *self.dns.records,
         )
 
