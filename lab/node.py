@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
-from cluster.wait import Deadline, until
+from cluster.wait import Deadline, WaitTimeout, until
 from lab import network
 from lab.site import Site
 
@@ -103,7 +103,11 @@ class VirtualNode:
                  str(self.site.netns(self.name)), (self.folder / "mirror").read_text()],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, cwd="/",
             )  # fmt: skip
-        until(self.leader, deadline=10, every=0.005, what=f"{self.name}: start (see {self.folder}/console.log)")
+        try:
+            until(self.leader, deadline=10, every=0.005, what="start")
+        except WaitTimeout:
+            said = (self.folder / "console.log").read_text(errors="replace").strip().splitlines()[-1:]
+            raise ClusterError(f"lab: {self.name} does not start: {' '.join(said) or 'it said nothing'}") from None
 
     def off(self) -> None:
         """Power off as pulling the plug does: off the wire in this moment, then dead.  Nothing if it is off."""
