@@ -66,10 +66,13 @@ def open_socket(interface: str, mac: str) -> socket.socket:
 
 
 class Client:
-    """A client with the hardware address `mac` behind an interface; it holds no socket between calls."""
+    """A client with the hardware address `mac` behind an interface; it holds no socket between calls.
 
-    def __init__(self, interface: str, mac: str, *, client_id: bytes | None = None) -> None:
-        self.interface, self.mac, self.client_id = interface, mac, client_id
+    `source`: the Ethernet source of its frames, where it asks in the name of a living host (ClientMachine).
+    """
+
+    def __init__(self, interface: str, mac: str, *, client_id: bytes | None = None, source: str | None = None) -> None:
+        self.interface, self.mac, self.client_id, self.source = interface, mac, client_id, source
 
     def discover(self, secs: int = 0, *, wait: float | Deadline = 2.5) -> tuple[Offer, ...]:
         """The offers of all servers that answer a DISCOVER within `wait` s; takes no lease.
@@ -83,14 +86,21 @@ class Client:
         self._run(machine, Deadline.of(wait))
         return tuple(machine.offers)
 
-    def lease(self, patience: float | Deadline = 16.0, *, wanted: str | None = None) -> Lease:
+    def lease(
+        self,
+        patience: float | Deadline = 16.0,
+        *,
+        wanted: str | None = None,
+        server: str | None = None,
+        secs: int = 0,
+    ) -> Lease:
         """Take a lease as a patient host does: DISCOVER, REQUEST, again when nobody answers.
 
-        `secs` rises with time.  The caller gives the lease back with `release`.  Raises ProbeFailed
-        (`timeout`, which tells how far it came).
+        `secs` rises with time.  `server`: pass over the offers of others.  The caller gives the lease back
+        with `release`.  Raises ProbeFailed (`timeout`, which tells how far it came).
         """
-        machine = self._machine(wanted=wanted)
-        machine.discover(time.monotonic())
+        machine = self._machine(wanted=wanted, server=server)
+        machine.discover(time.monotonic(), secs=secs)
         return self._lease(machine, patience, "lease")
 
     def reboot(self, address: str, *, patience: float | Deadline = 4.0) -> Lease:
@@ -126,10 +136,16 @@ class Client:
         self._put(dhcp_machine.decline(lease, int.from_bytes(os.urandom(4))))
 
     def _machine(
-        self, *, accept: bool = True, restart: bool = True, wanted: str | None = None
+        self, *, accept: bool = True, restart: bool = True, wanted: str | None = None, server: str | None = None
     ) -> ClientMachine:
         return ClientMachine(
-            self.mac, client_id=self.client_id, accept=accept, restart=restart, wanted=wanted
+            self.mac,
+            client_id=self.client_id,
+            accept=accept,
+            restart=restart,
+            wanted=wanted,
+            server=server,
+            source=self.source,
         )
 
     def _put(self, frame: bytes) -> None:

@@ -100,7 +100,9 @@ class ClientMachine:
 
     `client_id` is sent as option 61 with its type byte; none means that servers know us by the MAC.
     `restart`: after a NAK or unanswered REQUESTs begin again with DISCOVER, as a host does; without it a
-    NAK ends the exchange.  `accept`: go on to REQUEST with the first offer; without it only collect.
+    NAK ends the exchange.  `accept`: go on to REQUEST with the first offer, or with the first of `server`
+    where that is given; without it only collect.  `source` is the Ethernet source of our frames where it is
+    not the client's: who asks in the name of a living host must not teach a switch a wrong port for it.
     """
 
     def __init__(
@@ -111,11 +113,14 @@ class ClientMachine:
         restart: bool = True,
         accept: bool = True,
         wanted: str | None = None,
+        server: str | None = None,
+        source: str | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.mac = wire.mac_text(wire.mac_bytes(mac))
         self.client_id = client_id
-        self.restart, self.accept, self.wanted = restart, accept, wanted
+        self.restart, self.accept, self.wanted, self.server = restart, accept, wanted, server
+        self.source = self.mac if source is None else wire.mac_text(wire.mac_bytes(source))
         self.state = State.IDLE
         self.lease: Lease | None = None
         self.offers: list[Offer] = []
@@ -226,7 +231,7 @@ class ClientMachine:
         payload = packet.build(
             self.mac, self._xid, secs=self._secs, broadcast=broadcast, ciaddr=ciaddr, options=options
         )
-        return packet.frame(payload, self.mac, src=ciaddr, dst=dst, dst_mac=dst_mac)
+        return packet.frame(payload, self.source, src=ciaddr, dst=dst, dst_mac=dst_mac)
 
     def receive(self, now: float, data: bytes, *, verify: bool = True) -> Offer | Lease | Nak | None:
         """Take in a frame; what it meant to this exchange, or None (`verify` as in wire.Captured)."""
@@ -267,7 +272,7 @@ class ClientMachine:
         if any((o.address, o.server, o.src) == (offer.address, offer.server, offer.src) for o in self.offers):
             return None  # the answer to a retransmission
         self.offers.append(offer)
-        if self.accept:
+        if self.accept and self.server in (None, server):
             self._chosen, self.state, self._timer = offer, State.REQUESTING, _Timer(at=now)
         return offer
 
@@ -281,9 +286,7 @@ class ClientMachine:
             self.stop()
         return Nak(server, text)
 
-    def _bound(
-        self, now: float, got: packet.Reply, server: str, lease_s: float, options: dict[str, Value]
-    ) -> Lease:
+    def _bound(self, now: float, got: packet.Reply, server: str, lease_s: float, options: dict[str, Value]) -> Lease:
         self.state, self._timer = State.BOUND, _Timer()
         self.lease = Lease(
             got.message.yiaddr, server, lease_s, options, now - self._began, self.tries,
@@ -297,9 +300,7 @@ class ClientMachine:
             address = self._held[0] if self._held else None
             if heard.op == arp.REQUEST and heard.target == address and heard.sender_mac != self.mac:
                 self._out.append(
-                    arp.build(
-                        arp.REPLY, self.mac, heard.target, heard.sender_mac, heard.sender, to=heard.sender_mac
-                    )
+                    arp.build(arp.REPLY, self.mac, heard.target, heard.sender_mac, heard.sender, to=heard.sender_mac)
                 )
 
 
