@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import NamedTuple
 
 from cluster.errors import ProbeFailed
@@ -272,14 +273,14 @@ def stamp(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
 
-def receive(sock: socket.socket) -> Captured | None:
-    """The next waiting packet of a non-blocking socket, or None; raises ProbeFailed (`interface`, ...)."""
+def receive(sock: socket.socket, what: str = "receiving") -> Captured | None:
+    """The next waiting packet of a non-blocking socket, or None; raises ProbeFailed that begins with `what`."""
     try:
         data, notes, _, _ = sock.recvmsg(65535, 256)
     except BlockingIOError:
         return None
     except OSError as error:
-        raise failed(error, "receiving") from error
+        raise failed(error, what) from error
     now, wall = time.monotonic(), time.time()
     t, verify = now, True
     for level, kind, value in notes:
@@ -302,6 +303,23 @@ def wait(sock: socket.socket, deadline: Deadline) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(deadline.left * 1000))
+
+
+def interface_towards(address: str) -> str:
+    """The interface from which this machine would send to an address on its own LAN; raises ProbeFailed (`interface`).
+
+    Routes through a gateway do not count: raw probes see only the LAN itself (/proc/net/route, proc(5)).
+    """
+    target, best = int(IPv4Address(address)), (-1, "")
+    for line in Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]:
+        name, to, gateway, flags, _, _, _, mask, *_ = line.split()
+        # Addresses are printed as the host's own integers, so their bytes are in network order in memory.
+        network, bits = (int.from_bytes(struct.pack("=I", int(word, 16))) for word in (to, mask))
+        if int(flags, 16) & 1 and not int(gateway, 16) and target & bits == network and bits > best[0]:
+            best = bits, name
+    if not best[1]:
+        raise ProbeFailed(f"no interface of this machine is on the LAN of {address}", reason="interface")
+    return best[1]
 
 
 def own_mac(interface: str) -> str:
