@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -65,6 +66,7 @@ class Lab:
         if not network_ok or vanilla:
             self.down()
             self._raise_inotify()
+            self._start_bus()
             tree, packages = self._built()
             snapshot = None if vanilla else self._snapshot()
             network.build(self.site, self.inventory)
@@ -290,6 +292,12 @@ class Lab:
         if not saved.exists():
             saved.write_text(f"{before}\n")
         self.say(f"host: fs.inotify.max_user_instances {before} -> {INOTIFY_WANTED} until the last lab is down")
+
+    def _start_bus(self) -> None:
+        """nspawn asks the host's systemd for scopes over D-Bus, which a fresh install does not start."""
+        if Path("/run/systemd/system").is_dir() and not Path("/run/dbus/system_bus_socket").exists():
+            self.say("host: starting dbus.socket, through which nodes get their scopes")
+            subprocess.run(["systemctl", "start", "dbus.socket"], check=True, timeout=30)
 
     def _restore_inotify(self) -> None:
         saved = self.site.home / "inotify-before"
