@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -130,6 +130,23 @@ def who_has(
                     if settle is not None and len(owners) == 1:
                         end = Deadline(min(end.at, heard.t + settle))
     return frozenset(owners)
+
+
+def who_have(
+    interface: str, addresses: Iterable[str], *, deadline: float | Deadline = 0.5
+) -> dict[str, frozenset[str]]:
+    """`who_has` for many addresses in one wait: the hardware addresses that answer for each."""
+    end = Deadline.of(deadline)
+    owners: dict[str, set[str]] = {address: set() for address in addresses}
+    own = wire.own_mac(interface)
+    with Listener(interface) as ear:
+        for address in owners:
+            ear.send(request(own, wire.own_address(interface) or "0.0.0.0", address))
+        while ear.wait(end):
+            for heard in ear.read():
+                if heard.op == REPLY and heard.sender in owners and heard.sender_mac != own:
+                    owners[heard.sender].add(heard.sender_mac)
+    return {address: frozenset(found) for address, found in owners.items()}
 
 
 def owner(interface: str, address: str, *, deadline: float | Deadline = 0.5) -> str:

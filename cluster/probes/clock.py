@@ -73,9 +73,7 @@ def parse(data: bytes) -> Packet:
     """Read an NTP packet of version 1 to 4; raises Malformed.  It is an answer if `origin` is our nonce."""
     if len(data) < _HEADER.size:
         raise wire.Malformed(f"NTP packet of {len(data)} bytes, a header has {_HEADER.size}")
-    flags, stratum, poll, precision, delay, dispersion, ref, _, origin, receive, transmit = (
-        _HEADER.unpack_from(data)
-    )
+    flags, stratum, poll, precision, delay, dispersion, ref, _, origin, receive, transmit = _HEADER.unpack_from(data)
     version = flags >> 3 & 7
     if not 1 <= version <= 4:
         raise wire.Malformed(f"NTP version {version}")
@@ -135,10 +133,7 @@ def query(server: str, deadline: float | Deadline = 1.0, *, port: int = PORT) ->
         except OSError as error:
             raise wire.failed(error, f"ntp {server}") from error
         while wire.wait(sock, end):
-            try:
-                got = wire.receive(sock)
-            except ProbeFailed as error:
-                raise ProbeFailed(f"ntp {server}: {error}", reason=error.reason) from error
+            got = wire.receive(sock, f"ntp {server}")
             if got is None:
                 continue
             try:

@@ -128,8 +128,8 @@ def parse(payload: bytes) -> Message:
     """
     if len(payload) < _HEADER.size:
         raise wire.Malformed(f"DHCP message of {len(payload)} bytes, the fixed part has {_HEADER.size}")
-    (op, htype, hlen, _, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr, sname, file) = (
-        _HEADER.unpack_from(payload)
+    (op, htype, hlen, _, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr, sname, file) = _HEADER.unpack_from(
+        payload
     )
     if op not in (BOOTREQUEST, BOOTREPLY) or (htype, hlen) != (1, 6):
         raise wire.Malformed(f"DHCP op {op}, hardware type {htype} of {hlen} bytes")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import dns.exception
 import dns.flags
@@ -30,6 +31,14 @@ from cluster.probes import wire
 from cluster.wait import Deadline
 
 PORT = 53
+T = TypeVar("T")
+_TSIG_ERRORS = (
+    dns.tsig.PeerError,
+    dns.tsig.BadSignature,
+    dns.tsig.BadKey,
+    dns.tsig.BadTime,
+    dns.message.UnknownTSIGKey,
+)
 Record = tuple[str, str, int, str]  # name, type, ttl in s, data
 
 
@@ -100,9 +109,7 @@ class Lookup:
     tries: int
 
 
-def build(
-    name: str, rdtype: str = "A", id: int | None = None, *, rd: bool = False, chaos: bool = False
-) -> bytes:
+def build(name: str, rdtype: str = "A", id: int | None = None, *, rd: bool = False, chaos: bool = False) -> bytes:
     """A query in wire form; `id` random unless given, `rd` asks for recursion, `chaos` is class CH."""
     message = dns.message.make_query(name, rdtype, "CH" if chaos else "IN", id=id, use_edns=False)
     message.flags = dns.flags.Flag.RD if rd else dns.flags.Flag(0)
@@ -167,7 +174,21 @@ def query(
 
 
 def _exchange(server: str, request: bytes, tcp: bool, end: Deadline, port: int, what: str) -> Answer:
+    def ours(data: bytes) -> Message | None:
+        message = parse(data)
+        return message if message.answers(request) else None
+
     what = f"dns {what} @{server}{' tcp' if tcp else ''}"
+    message, seconds = _ask(server, request, tcp, end, port, what, ours)
+    if message.tc and not tcp:
+        raise ProbeFailed(f"{what}: truncated, ask over TCP", reason="truncated")
+    return message.answer(seconds)
+
+
+def _ask(
+    server: str, request: bytes, tcp: bool, end: Deadline, port: int, what: str, read: Callable[[bytes], T | None]
+) -> tuple[T, float]:
+    """Send, and wait for the first packet that `read` takes for the answer; also the seconds that took."""
     began, strays = time.monotonic(), ""
     kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET, kind) as sock:
@@ -180,21 +201,18 @@ def _exchange(server: str, request: bytes, tcp: bool, end: Deadline, port: int, 
                 data = _read_tcp(sock, end, what) if tcp else sock.recv(65535)
                 seconds = time.monotonic() - began
                 try:
-                    message = parse(data)
+                    answer = read(data)
                 except wire.Malformed as error:
                     strays = f"; passed over: {error}"
                 else:
-                    if message.answers(request):
-                        break
-                    strays = f"; passed over: id {message.id}, question {message.question}"
+                    if answer is not None:
+                        return answer, seconds
+                    strays = "; passed over: the answer to another question"
                 if end.passed:
                     raise TimeoutError
         except OSError as error:
             failure = wire.failed(error, what)
             raise ProbeFailed(f"{failure}{strays}", reason=failure.reason) from error
-    if message.tc and not tcp:
-        raise ProbeFailed(f"{what}: truncated, ask over TCP", reason="truncated")
-    return message.answer(seconds)
 
 
 def _read_tcp(sock: socket.socket, end: Deadline, what: str) -> bytes:
@@ -280,7 +298,7 @@ def axfr(
     except dns.xfr.TransferError as error:
         rcode = dns.rcode.to_text(error.rcode)
         raise ProbeFailed(f"{what}: {rcode}", reason=rcode) from error
-    except (dns.tsig.PeerError, dns.tsig.BadSignature, dns.tsig.BadKey, dns.tsig.BadTime) as error:
+    except _TSIG_ERRORS as error:
         raise ProbeFailed(f"{what}: {error}", reason=_tsig_reason(error)) from error
     except dns.exception.Timeout as error:
         raise ProbeFailed(f"{what}: no answer in time", reason="timeout") from error
@@ -297,7 +315,7 @@ def axfr(
 
 
 def _tsig_reason(error: dns.exception.DNSException) -> str:
-    if isinstance(error, dns.tsig.PeerBadKey | dns.tsig.BadKey):
+    if isinstance(error, dns.tsig.PeerBadKey | dns.tsig.BadKey | dns.message.UnknownTSIGKey):
         return "BADKEY"
     if isinstance(error, dns.tsig.PeerBadTime | dns.tsig.BadTime):
         return "BADTIME"
@@ -332,13 +350,17 @@ def update(
         request.add(name, ttl, rdtype, data)
     if key is not None:
         request.use_tsig(key.key())
-    what, end = f"update {zone} @{server}", Deadline.of(deadline)
-    try:
-        response = dns.query.udp(request, server, timeout=end.left, port=port, ignore_errors=True)
-    except dns.exception.Timeout as error:
-        raise ProbeFailed(f"{what}: no answer in time", reason="timeout") from error
-    except OSError as error:
-        raise wire.failed(error, what) from error
-    except dns.exception.DNSException as error:
-        raise ProbeFailed(f"{what}: {error}", reason=_tsig_reason(error)) from error
-    return dns.rcode.to_text(response.rcode())
+    raw = request.to_wire()
+
+    def ours(data: bytes) -> str | None:
+        try:
+            response = dns.message.from_wire(data, keyring=request.keyring, request_mac=request.mac)
+        except dns.exception.DNSException as error:
+            if data[:2] == raw[:2] and isinstance(error, _TSIG_ERRORS):
+                raise ProbeFailed(f"update {zone} @{server}: {error}", reason=_tsig_reason(error)) from error
+            raise wire.Malformed(f"{type(error).__name__}: {error}") from error
+        same = response.id == request.id and response.opcode() == dns.opcode.UPDATE
+        return dns.rcode.to_text(response.rcode()) if same and response.flags & dns.flags.QR else None
+
+    what = f"update {zone} @{server}"
+    return _ask(server, raw, False, Deadline.of(deadline), port, what, ours)[0]

@@ -160,9 +160,7 @@ def failover_state(text: str, peer: str | None = None) -> FailoverState:
         return next(iter(peers.values()))
     if peer is None or peer not in peers:
         known = ", ".join(peers) or "none"
-        raise LeaseFileError(
-            text.count("\n") + 1, f"no failover peer {peer!r} is recorded; there are: {known}"
-        )
+        raise LeaseFileError(text.count("\n") + 1, f"no failover peer {peer!r} is recorded; there are: {known}")
     return peers[peer]
 
 
