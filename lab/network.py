@@ -7,6 +7,7 @@ Commands go through `ip -batch`, one process at a time, because parallel `ip net
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 from collections.abc import Iterable
@@ -76,6 +77,15 @@ def plug(site: Site, inventory: Inventory, name: str) -> None:
         ]
     )
     ip([f"link set {name} master {BRIDGE} up"], within=switch)
+
+
+def plugged(site: Site, name: str) -> bool:
+    """Whether a node's port is switched on."""
+    done = subprocess.run(
+        ["ip", "-json", "-netns", _name(site, SWITCH), "link", "show", "dev", name],
+        capture_output=True, text=True, check=False, timeout=10,
+    )  # fmt: skip
+    return done.returncode == 0 and "UP" in json.loads(done.stdout)[0]["flags"]
 
 
 def pull(site: Site, name: str) -> None:

@@ -91,9 +91,13 @@ class VirtualNode:
         )
 
     def on(self) -> None:
-        """Power on: plug the node in and start it; nothing if it is running.  Does not wait for services."""
-        if self.supervisor() is not None:
+        """Power on: plug the node in and start it; nothing if it is running.  Does not wait for services.
+
+        A node that a killed command left half off (its port dead, its processes dying) is first put out.
+        """
+        if self.leader() is not None and network.plugged(self.site, self.name):
             return
+        self.off()
         if not (self.folder / "layers").exists():
             raise ClusterError(f"lab: {self.name} does not exist; `python -m lab up` makes it")
         network.plug(self.site, self.inventory, self.name)

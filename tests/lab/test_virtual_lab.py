@@ -126,6 +126,21 @@ print(driver.is_on("alpha"))
     assert second.python(code).split() == ["gone", "False", "True"]
 
 
+def test_half_done_power_off_is_finished_before_power_on(second: Checkout) -> None:
+    """A command killed between pulling the plug and ending the processes leaves a node that `on` must mend."""
+    code = """
+from lab import network
+from lab.power import Driver
+driver, node = Driver(lab.inventory), lab.node("alpha")
+network.pull(lab.site, "alpha")
+before = node.leader()
+driver.on("alpha")
+print(before != node.leader(), network.plugged(lab.site, "alpha"))
+lab.wait_ready()
+"""
+    assert second.python(code).split() == ["True", "True"]
+
+
 def test_reflash_gives_a_blank_disk(second: Checkout) -> None:
     second.lab("exec", "alpha", "--", "touch", "/mark")
     key = second.lab("exec", "alpha", "--", "cat", "/etc/ssh/ssh_host_ed25519_key.pub").stdout
