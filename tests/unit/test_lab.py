@@ -1,0 +1,103 @@
+"""The lab's pure parts: what the host's apt says, cache names, pins, and whose files are whose."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.__main__ import parser
+from lab.image import Source, package_lists, parse_targets
+from lab.lab import NodeStatus, as_json, forget_pin
+from lab.privilege import give_back
+from lab.site import Site, digest, prune
+
+TARGETS = """\
+mirror://a/debian|bookworm|main|Debian|/usr/share/keyrings/a.gpg
+mirror://a/debian|bookworm-updates|main|Debian|$(SIGNED_BY)
+mirror://a/debian|bookworm|main|Debian|/usr/share/keyrings/a.gpg
+mirror://b/tools|bookworm|main|Somebody Else|$(SIGNED_BY)
+mirror://c/other|nodistro|main|Other|$(SIGNED_BY)
+mirror://a/debian|trixie|main|Debian|$(SIGNED_BY)
+"""
+
+
+def test_only_the_distributions_own_repositories_make_the_image() -> None:
+    assert parse_targets(TARGETS, "bookworm") == [
+        Source("mirror://a/debian", "bookworm", "main", "/usr/share/keyrings/a.gpg"),
+        Source("mirror://a/debian", "bookworm-updates", "main", "$(SIGNED_BY)"),
+    ]
+
+
+def test_a_key_file_is_named_in_the_source_line() -> None:
+    first, second = parse_targets(TARGETS, "bookworm")
+    assert first.line == "deb [signed-by=/usr/share/keyrings/a.gpg] mirror://a/debian bookworm main"
+    assert second.line == "deb mirror://a/debian bookworm-updates main"
+
+
+def test_package_lists_leave_comments_out(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/packages.txt").write_text("# all nodes\ncurl   # fetches\n\nlsof\n")
+    assert package_lists(tmp_path) == {"base": ["curl", "lsof"]}
+
+
+def test_digest_changes_with_any_file_and_any_name(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    one = digest([tmp_path])
+    (tmp_path / "a").rename(tmp_path / "b")
+    two = digest([tmp_path])
+    (tmp_path / "b").write_text("y")
+    assert len({one, two, digest([tmp_path])}) == 3
+
+
+def test_digest_tells_parts_apart() -> None:
+    assert digest(["ab", "c"]) != digest(["a", "bc"])
+
+
+def test_prune_keeps_the_newest_and_what_a_lab_stands_on(tmp_path: Path) -> None:
+    cache, labs = tmp_path / "cache", tmp_path / "labs"
+    for age, name in enumerate(["newest", "second", "third", "used"]):
+        (cache / name).mkdir(parents=True)
+        os.utime(cache / name, (1000 - age, 1000 - age))
+    node = labs / "rpi0/nodes/alpha"
+    node.mkdir(parents=True)
+    (node / "layers").write_text(f"{cache}/used/alpha:{cache}/x/root")
+    prune(cache, 2, labs)
+    assert sorted(path.name for path in cache.iterdir()) == ["newest", "second", "used"]
+
+
+def test_two_checkouts_have_two_tags(tmp_path: Path) -> None:
+    assert Site.of(tmp_path / "a").tag != Site.of(tmp_path / "b").tag
+
+
+def test_only_the_reflashed_nodes_pin_is_forgotten(tmp_path: Path) -> None:
+    pins = tmp_path / "known_hosts"
+    pins.write_text("192.168.10.6 ssh-ed25519 A\n192.168.10.66 ssh-ed25519 B\nalpha,192.168.10.6 ssh-ed25519 C\n")
+    forget_pin(pins, "192.168.10.6")
+    assert pins.read_text() == "192.168.10.66 ssh-ed25519 B\n"
+
+
+def test_status_as_json_has_the_four_fields() -> None:
+    text = as_json([NodeStatus("alpha", "lanservices", "up", "192.168.10.6")])
+    assert '"name": "alpha"' in text and '"state": "up"' in text and '"address"' in text and '"group"' in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_files_of_roots_are_given_back_but_for_git_and_the_venv(tmp_path: Path) -> None:
+    for name in ("a/b", ".git/c", ".venv/d"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    give_back(tmp_path, 1234, 1234)
+    assert [(tmp_path / name).stat().st_uid for name in ("a", "a/b", ".git/c", ".venv/d")] == [1234, 1234, 0, 0]
+
+
+def test_scripts_are_shellcheck_clean() -> None:
+    folder = Path(__file__).parents[2] / "lab"
+    subprocess.run(["shellcheck", *map(str, sorted(folder.glob("*.sh")))], check=True)
+
+
+def test_exec_takes_the_command_after_two_dashes() -> None:
+    options = parser().parse_args(["exec", "alpha", "--", "ls", "-l"])
+    assert (options.node, options.command) == ("alpha", ["ls", "-l"])
