@@ -1,0 +1,193 @@
+"""Synthetic DHCP clients, back to back: is a client that comes now given a lease?
+
+Each client is one fixed hardware address with patience as RFC 2131 describes it; half of them belong to either
+peer of a failover pair, so that losing one peer shows what its clients see.  Every lease is released at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from chaos.loop import Loop
+from chaos.probers import DATAGRAMS
+from cluster.errors import ProbeFailed
+from cluster.probes import dhcp, dhcp_machine, wire
+from cluster.probes.dhcp_machine import ClientMachine, Lease, State
+from cluster.probes.dhcp_packet import CLIENT_PORT
+
+FIRST_CLIENT = 0xC0
+"""Our first synthetic hardware address: specs number theirs from 0."""
+_CHADDR = slice(70, 76)  # in an Ethernet frame whose IPv4 header has no options
+_PLAIN_IPV4 = 0x45
+
+# RFC 3074 section 4: a mixing table of 256 distinct values.
+_MIX = bytes.fromhex(
+    "fbaf77d7510e4fbf6731b58fba9d00e81f20373c983a11edae46a090dc5a39df3b03128c6fa6cbc4"
+    "86f37c5fdeb3c541b430240f6b2ee982a51e7ba1d1176110285bdb3d640ad26dfa7f168a1d6cf443"
+    "cf09b2cc4a627ef9a774224dc1c8790514714723800db65e19e2e3c74b1b29f5e6e02be1b11a9b96"
+    "d48eda73f149586927723effc0c991d6a89edd949a7a0c5452a32c8be4eccdf2d90bbb929f4056ef"
+    "c32a6ac67670b8ac5702ad75b0e5f7fd89b963a466932d42e7348dd3c2cef6ee386e4ef83ff0bd5d"
+    "5c3335b713ab48322168654508fc53784c875536ca7dbcd560eb88d0a281be849c262f0107fe1804"
+    "d88359151c8525999550aa4406a9ea97"
+)
+
+
+def bucket(mac: str) -> int:
+    """The hash bucket of a client (RFC 3074 section 4); a failover pair's `split` divides the 256 of them."""
+    raw = wire.mac_bytes(mac)
+    found = len(raw)
+    for byte in reversed(raw):
+        found = _MIX[found ^ byte]
+    return found
+
+
+def clients(split: int, each: int = 3) -> tuple[str, ...]:
+    """Hardware addresses of `each` clients for either peer; fewer where `split` leaves a peer none."""
+    macs = [dhcp.synthetic_mac(n) for n in range(FIRST_CLIENT, 256)]
+    primary = [mac for mac in macs if bucket(mac) < split][:each]
+    secondary = [mac for mac in macs if bucket(mac) >= split][:each]
+    # One of each in turn, so that either half is looked at from the first second on.
+    most = max(len(primary), len(secondary))
+    return tuple(mac for n in range(most) for half in (primary, secondary) for mac in half[n : n + 1])
+
+
+class _Client:
+    """One client and the look it is at."""
+
+    def __init__(self, mac: str, begin: float) -> None:
+        self.mac = mac
+        self.begin = begin
+        self.machine = ClientMachine(mac)
+        self.sent = 0.0
+        self.tried = 0.0
+
+    @property
+    def busy(self) -> bool:
+        return self.machine.state not in (State.IDLE, State.BOUND)
+
+
+class DhcpClients:
+    """The clients of one interface; a look is one exchange from the first DISCOVER to the ACK."""
+
+    def __init__(
+        self, service: str, interface: str, macs: Sequence[str], *, patience: float = 16.0, pause: float = 0.25
+    ) -> None:
+        self.service, self.interface, self.macs = service, interface, tuple(macs)
+        self.patience, self.pause = patience, pause
+        self._going = True
+
+    def start(self, loop: Loop, now: float) -> None:
+        """Open the one socket all clients share; they begin one after the other."""
+        self._loop = loop
+        program = wire.only_udp_to(CLIENT_PORT)
+        self._sock = wire.packet_socket(self.interface, wire.ETH_IP, program, accept=self.macs)
+        loop.watch(self._sock.fileno(), self._ready)
+        self._clients = [_Client(mac, now + n * self.pause) for n, mac in enumerate(self.macs)]
+        self._by_mac = {wire.mac_bytes(client.mac): client for client in self._clients}
+
+    def due(self) -> float:
+        """When a client begins, repeats itself, or runs out of patience."""
+        return min((self._due(client) for client in self._clients), default=float("inf"))
+
+    def _due(self, client: _Client) -> float:
+        if not client.busy:
+            return client.begin if self._going else float("inf")
+        timer = client.machine.next_timer
+        end = client.sent + self.patience
+        return end if timer is None else min(timer, end)
+
+    def tick(self, now: float) -> None:
+        """Let each client do what is due."""
+        for client in self._clients:
+            if self._due(client) > now:
+                continue
+            if not client.busy:
+                client.sent = now
+                client.machine.discover(now)
+            elif now >= client.sent + self.patience:
+                state = client.machine.state.value
+                self._done(client, now)
+                self._emit(client, None, now, f"no lease within {self.patience:g} s, still {state}")
+                client.machine.stop()
+                continue
+            self._send(client, now)
+
+    def _send(self, client: _Client, now: float) -> None:
+        while (frame := client.machine.send(now)) is not None:
+            client.tried = now
+            self._put(frame)
+
+    def _put(self, frame: bytes) -> None:
+        try:
+            self._sock.send(frame)
+        except OSError:
+            return  # lost, as a frame may be: the client repeats itself
+
+    def _ready(self) -> None:
+        for _ in range(DATAGRAMS):
+            try:
+                got = wire.receive(self._sock)
+            except ProbeFailed:
+                continue
+            if got is None:
+                return
+            client = self._by_mac.get(got.data[_CHADDR])
+            if client is None or len(got.data) < 300 or got.data[14] != _PLAIN_IPV4 or not client.busy:
+                continue
+            event = client.machine.receive(got.t, got.data, verify=got.verify)
+            now = self._loop.now()
+            if isinstance(event, Lease):
+                self._put(dhcp_machine.release(event, int.from_bytes(os.urandom(4))))
+                self._done(client, now)
+                self._emit(client, event, got.t, None)
+            else:
+                self._send(client, now)
+
+    def _done(self, client: _Client, now: float) -> None:
+        client.begin = now + self.pause
+
+    def _emit(self, client: _Client, lease: Lease | None, t: float, error: str | None) -> None:
+        self._loop.emit(
+            "probe",
+            t,
+            service=self.service,
+            sent=client.sent,
+            answered=None if lease is None else max(client.sent, t),
+            ok=lease is not None,
+            server=None if lease is None else lease.server,
+            value=None if lease is None else round(max(0.0, t - client.sent), 6),
+            error=error,
+            client=client.mac,
+            last_try=client.tried,
+            tries=client.machine.tries,
+            address=None if lease is None else lease.address,
+        )
+
+    def stop(self) -> None:
+        """Begin no new exchange."""
+        self._going = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange is under way."""
+        return any(client.busy for client in self._clients)
+
+    def close(self) -> None:
+        """Leave; what a client has asked for and not yet got is given back before it can be given."""
+        for client in self._clients:
+            if client.machine.state is State.REQUESTING and client.machine.offers:
+                offer = client.machine.offers[-1]
+                lease = Lease(
+                    address=offer.address,
+                    server=offer.server,
+                    lease_s=0.0,
+                    options=offer.options,
+                    seconds=0.0,
+                    tries=0,
+                    mac=client.mac,
+                    server_mac=offer.server_mac,
+                    at=0.0,
+                )
+                self._put(dhcp_machine.release(lease, int.from_bytes(os.urandom(4))))
+        self._sock.close()

@@ -1,0 +1,99 @@
+"""What the LAN says of the floating address: VRRP advertisements overheard, ARP asked and overheard.
+
+The question is asked as an ARP probe (RFC 5227 section 2.1.1: sender 0.0.0.0) from a synthetic hardware address,
+so that the answer never reaches the kernel's own neighbour table: the `vip` look must depend on what a client
+depends on, the gratuitous ARP of the new owner.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from chaos.loop import Loop
+from chaos.probers import DATAGRAMS
+from cluster.errors import ProbeFailed
+from cluster.probes import arp, dhcp, vrrp, wire
+
+ASKING = dhcp.synthetic_mac(0xBF)
+
+
+def only_arp_from(address: str) -> tuple[wire.Instruction, ...]:
+    """A kernel filter for ARP packets whose sender is `address` (RFC 826: sender address at byte 28)."""
+    return (
+        (0x20, 0, 0, 28),
+        (0x15, 0, 1, int.from_bytes(socket.inet_aton(address))),
+        (0x06, 0, 0, 0xFFFF),
+        (0x06, 0, 0, 0),
+    )
+
+
+class Wiretap:
+    """Records who advertises, and who answers or announces itself as the owner of `address`."""
+
+    def __init__(self, interface: str, address: str, *, period: float = 0.1) -> None:
+        self.interface, self.address, self.period = interface, address, period
+        self._next = float("inf")
+
+    def start(self, loop: Loop, now: float) -> None:
+        """Listen to both protocols and begin to ask."""
+        self._loop, self._next = loop, now
+        self._vrrp = vrrp.Listener(self.interface)
+        self._arp = wire.packet_socket(self.interface, wire.ETH_ARP, only_arp_from(self.address), accept=[ASKING])
+        self._own = wire.own_mac(self.interface)
+        self._question = arp.request(ASKING, "0.0.0.0", self.address)
+        loop.watch(self._vrrp.fileno(), self._advertisements)
+        loop.watch(self._arp.fileno(), self._owners)
+
+    def due(self) -> float:
+        """When the next question is due."""
+        return self._next
+
+    def tick(self, now: float) -> None:
+        """Ask who has the address."""
+        self._next += self.period * (1 + int((now - self._next) / self.period))
+        try:
+            self._arp.send(self._question)
+        except OSError:
+            return  # lost; the next one follows soon
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._next = float("inf")
+
+    @property
+    def busy(self) -> bool:
+        """Nothing is ever under way."""
+        return False
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._vrrp.close()
+        self._arp.close()
+
+    def _advertisements(self) -> None:
+        for ad in self._vrrp.read():
+            self._loop.emit(
+                "frame",
+                ad.t,
+                proto="vrrp",
+                src=ad.src,
+                mac=ad.mac,
+                version=ad.version,
+                vrid=ad.vrid,
+                priority=ad.priority,
+                interval_s=ad.interval_s,
+                addresses=list(ad.addresses),
+            )
+
+    def _owners(self) -> None:
+        for _ in range(DATAGRAMS):
+            try:
+                got = wire.receive(self._arp)
+                if got is None:
+                    return
+                heard = arp.parse(got.data, got.t)
+            except ProbeFailed:
+                continue
+            if heard.sender_mac != self._own:
+                op = "announcement" if heard.gratuitous else "reply" if heard.op == arp.REPLY else "request"
+                self._loop.emit("frame", heard.t, proto="arp", src=heard.sender, mac=heard.sender_mac, op=op)
