@@ -1,0 +1,38 @@
+"""Wires the looks that run in the background (specs/looks.py) to the run; no logic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from specs.lanservices import looks as seen
+from specs.looks import Looks, Place, look
+
+advertisements = look(seen.advertisements)
+arp_owners = look(seen.arp_owners)
+clocks = look(seen.clocks)
+dhcp_leases = look(seen.dhcp_leases)
+dhcp_offers = look(seen.dhcp_offers)
+dhcp_reservations = look(seen.dhcp_reservations)
+ntp_replies = look(seen.ntp_replies)
+standings = look(seen.standings)
+transfers = look(seen.transfers)
+
+_LOOKS = pytest.StashKey[Looks]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin what the chosen specs will ask for."""
+    run = session.config.pluginmanager.getplugin("spec-run")
+    if run is None or session.config.getoption("collectonly"):
+        return
+    session.stash[_LOOKS] = looks = Looks(Place(run.inventory, run.gate.fleet))
+    looks.begin({name for item in session.items for name in getattr(item, "fixturenames", ())})
+
+
+@pytest.fixture(scope="session")
+def looks(request: pytest.FixtureRequest) -> Iterator[Looks]:
+    """The looks of this run."""
+    yield request.session.stash[_LOOKS]
+    request.session.stash[_LOOKS].close()

@@ -1,0 +1,263 @@
+"""What is looked at once for all specs about DHCP, DNS, the floating address and time (see specs/looks.py)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cluster import secrets
+from cluster.errors import ClusterError, ProbeFailed
+from cluster.inventory import Inventory
+from cluster.node import Node
+from cluster.probes import arp, clock, dhcp, dns, vrrp
+from cluster.probes.clock import NtpReply, Source, Tracking
+from cluster.probes.dhcp import FailoverState, Lease, LeaseEntry, Offer
+from cluster.probes.vrrp import Advertisement, Instance
+from cluster.wait import Deadline, WaitTimeout, until
+from specs.looks import Place
+
+T = TypeVar("T")
+
+# Our clients among the synthetic ones; the same on every run, so that a run never uses up more of the pool.
+OFFER_CLIENT, LEASE_CLIENT = 0xA0, 0xA1
+PATIENT = 10  # `secs` of a client that has waited long: above any load balance maximum in use, so both peers answer
+OFFER_WAIT_S = 2.5  # the server's ping takes 1 s (dhcpd(8)), and it may look for another address after it
+CLOCK_WAIT_S = 15.0  # chrony's first burst of four takes 2 s each (chrony.conf(5), iburst)
+
+
+def servers(inventory: Inventory) -> dict[str, str]:
+    """The LAN services' nodes: name to address."""
+    return {node.name: str(node.address) for node in inventory.group(inventory.nodes[inventory.dhcp.primary].group)}
+
+
+def outcome(take: Callable[[], T]) -> T | ClusterError:
+    """The value, or why there is none: one server's silence must not hide what the other said."""
+    try:
+        return take()
+    except ClusterError as error:
+        return error
+
+
+def must(value: T | ClusterError) -> T:
+    """The value of an outcome; raises the reason where there is none."""
+    if isinstance(value, ClusterError):
+        raise value
+    return value
+
+
+# ---------------------------------------------------------------- DHCP
+
+
+def dhcp_offers(place: Place) -> tuple[Offer, ...]:
+    """Every offer to one patient client that takes none."""
+    return dhcp.Client(place.interface, dhcp.synthetic_mac(OFFER_CLIENT)).discover(PATIENT, wait=OFFER_WAIT_S)
+
+
+def dhcp_reservations(place: Place) -> dict[str, tuple[Offer, ...]]:
+    """The offers for each reserved MAC, asked from here: the owner's own traffic is not touched."""
+    reserved = place.inventory.dhcp.reservations
+    source = dhcp.synthetic_mac(OFFER_CLIENT)
+
+    def ask(mac: str) -> tuple[Offer, ...]:
+        return dhcp.Client(place.interface, mac, source=source).discover(PATIENT, wait=1.5)
+
+    with ThreadPoolExecutor(max(1, len(reserved))) as pool:
+        return dict(zip(reserved, pool.map(ask, [r.mac for r in reserved.values()]), strict=True))
+
+
+@dataclass(frozen=True)
+class Leases:
+    """A lease taken from each server in turn and given back; and what each node's lease file then says."""
+
+    taken: Mapping[str, Lease | ClusterError]
+    files: Mapping[str, Mapping[str, LeaseEntry] | ClusterError]
+    failover: Mapping[str, FailoverState | ClusterError]
+
+
+def dhcp_leases(place: Place) -> Leases:
+    """Take a lease from each server, give it back, and read both lease files once they agree that it is back."""
+    names = servers(place.inventory)
+
+    def take(n: int, address: str) -> Lease | ClusterError:
+        client = dhcp.Client(place.interface, dhcp.synthetic_mac(LEASE_CLIENT + n))
+        lease = outcome(lambda: client.lease(6.0, server=address, secs=PATIENT))
+        if isinstance(lease, Lease):
+            client.release(lease)
+        return lease
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        taken = dict(zip(names, pool.map(take, range(len(names)), names.values()), strict=True))
+    ours = {lease.address for lease in taken.values() if isinstance(lease, Lease)}
+    read: dict[str, Mapping[str, LeaseEntry] | ClusterError] = {}
+    failover: dict[str, FailoverState | ClusterError] = {}
+
+    def back() -> bool:
+        for name in names:
+            file = outcome(lambda name=name: _lease_file(place.fleet[name]))  # type: ignore[misc]
+            if isinstance(file, ClusterError):
+                read[name] = failover[name] = file
+                continue
+            read[name] = file.leases
+            name_of_pair = place.inventory.dhcp.failover
+            failover[name] = file.failover.get(name_of_pair) or ProbeFailed(
+                f"{name}: its lease file says nothing about failover peer {name_of_pair}", reason="no-failover"
+            )
+        files = [entries for entries in read.values() if not isinstance(entries, ClusterError)]
+        return all(address not in held(entries) for entries in files for address in ours)
+
+    with suppress(WaitTimeout):  # the specs say which lease is still held
+        until(back, deadline=3.0, what="leases given back", every=0.1)
+    return Leases(taken, read, failover)
+
+
+def held(entries: Mapping[str, LeaseEntry]) -> dict[str, LeaseEntry]:
+    """The leases of a file that a client holds now (binding state `active`, dhcpd.leases(5))."""
+    return {address: entry for address, entry in entries.items() if entry.state == "active"}
+
+
+def _lease_file(node: Node) -> dhcp.LeaseFile:
+    return dhcp.leases(node.run(["cat", "/var/lib/dhcp/dhcpd.leases"], sudo=True, deadline=5.0, check=True).text)
+
+
+# ---------------------------------------------------------------- the floating address
+
+
+def advertisements(place: Place) -> tuple[Advertisement, ...]:
+    """Every advertisement heard in a time that holds two of a master, and one of any second one."""
+    return vrrp.capture(place.interface, 2.25 * place.inventory.vrrp.advert)
+
+
+def arp_owners(place: Place) -> dict[str, frozenset[str]]:
+    """Who answers ARP for each node's address and for the floating one."""
+    addresses = [str(node.address) for node in place.inventory.nodes.values()]
+    return arp.who_have(place.interface, [*addresses, str(place.inventory.network.floating)])
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One node's part in the floating address: what it has, runs with, and listens to."""
+
+    addresses: frozenset[str]
+    router_id: str | None
+    instance: Instance
+    protocols: frozenset[int]
+    groups: frozenset[str]
+    active: str
+
+
+def standings(place: Place) -> dict[str, Standing | ClusterError]:
+    """Every LAN services node's part in the floating address."""
+    return place.fleet.each(lambda node: _standing(node, place.inventory), servers(place.inventory))
+
+
+def _standing(node: Node, inventory: Inventory) -> Standing:
+    end = Deadline.after(10.0)
+    links = json.loads(node.run(["ip", "-j", "-4", "address", "show"], deadline=end, check=True).text)
+    text = node.run(["cat", "/etc/keepalived/keepalived.conf"], sudo=True, deadline=end, check=True).text
+    conf = vrrp.keepalived_conf(text)
+    raw, igmp = (node.run(["cat", f"/proc/net/{f}"], deadline=end, check=True).text for f in ("raw", "igmp"))
+    active = node.run(["systemctl", "is-active", "keepalived"], deadline=end).text.strip()
+    return Standing(
+        frozenset(info["local"] for link in links for info in link["addr_info"]),
+        conf.router_id,
+        conf.instance(inventory.vrrp.instance),
+        # proc(5): a raw socket's "port" is its protocol, both in hexadecimal.
+        frozenset(int(line.split()[1].split(":")[1], 16) for line in raw.splitlines()[1:]),
+        frozenset(_group(line.split()[0]) for line in igmp.splitlines()[1:] if line.startswith("\t")),
+        active,
+    )
+
+
+def _group(word: str) -> str:
+    """An address of /proc/net/igmp, which prints the integer that lies in memory in network order."""
+    return ".".join(str(part) for part in bytes.fromhex(word)[::-1])
+
+
+# ---------------------------------------------------------------- DNS
+
+
+def zones(inventory: Inventory) -> tuple[str, str]:
+    """The forward and the reverse zone, as dnspython writes names."""
+    return f"{inventory.cluster.zone}.", f"{inventory.network.reverse_zone}."
+
+
+def answer(server: str, name: str, kind: str, *, tcp: bool = False, rd: bool = False) -> dns.Answer:
+    """A server's answer, asked for again once: a single lost datagram says nothing about a server."""
+    try:
+        return dns.query(server, name, kind, tcp=tcp, rd=rd, deadline=1.0)
+    except ProbeFailed as error:
+        if error.reason != "timeout":
+            raise
+        return dns.query(server, name, kind, tcp=tcp, rd=rd, deadline=2.0)
+
+
+def transfers(place: Place) -> dict[tuple[str, str], frozenset[dns.Record] | ClusterError]:
+    """Both zones from both servers, transferred with the key."""
+    said = secrets.ensure(place.inventory)
+    key = dns.Tsig(said.tsig_name, said.tsig_key())
+    return {
+        (name, zone): outcome(lambda a=address, z=zone: dns.axfr(a, z, key=key, deadline=5.0))  # type: ignore[misc]
+        for name, address in servers(place.inventory).items()
+        for zone in zones(place.inventory)
+    }
+
+
+# ---------------------------------------------------------------- time
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A node's clock: how far it is from ours (s, the truth lies between the two), and whom it follows."""
+
+    ahead_at_least: float
+    ahead_at_most: float
+    sources: tuple[Source, ...]
+    tracking: Tracking
+
+
+def clocks(place: Place) -> dict[str, Clock | ClusterError]:
+    """Every node's clock, once it follows somebody (a node may have come up only now) or time is up."""
+    return place.fleet.each(_clock, limit=16)
+
+
+def _clock(node: Node) -> Clock:
+    end = Deadline.after(CLOCK_WAIT_S)
+
+    def take() -> tuple[tuple[Source, ...], Tracking]:
+        sources = node.run(["chronyc", "-n", "-c", "sources"], deadline=5.0, check=True).text
+        tracking = node.run(["chronyc", "-c", "tracking"], deadline=5.0, check=True).text
+        return clock.sources(sources), clock.tracking(tracking)
+
+    seen = take()
+    while seen[1].leap != "Normal" and not end.passed:
+        time.sleep(0.2)
+        seen = take()
+    best: tuple[float, float] | None = None
+    for _ in range(3):  # the quickest of three tells most
+        before = time.time()
+        told = float(node.run(["date", "+%s.%N"], deadline=5.0, check=True).text)
+        after = time.time()
+        if best is None or after - before < best[1] - best[0]:
+            best = told - after, told - before
+    assert best is not None
+    return Clock(best[0], best[1], *seen)
+
+
+def ntp_replies(place: Place) -> dict[str, NtpReply | ClusterError]:
+    """The answer of each server of time, and of the floating address, by address."""
+    asked = [str(place.inventory.nodes[n].address) for n in place.inventory.ntp.servers]
+    asked.append(str(place.inventory.network.floating))
+    return {address: outcome(lambda a=address: _reply(a)) for address in asked}  # type: ignore[misc]
+
+
+def _reply(address: str) -> NtpReply:
+    """One reply, asked for again once: a single lost datagram says nothing about a clock."""
+    try:
+        return clock.query(address, 1.0)
+    except ProbeFailed:
+        return clock.query(address, 1.0)

@@ -1,0 +1,158 @@
+"""Time: both servers and the floating address serve it, and every node follows them.
+
+RFC 5905, chronyc(1).  Servers are asked over the wire; what a node follows, only the node knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
+from cluster.inventory import Node as Plan
+from cluster.node import Node
+from cluster.probes.clock import ALARM, MAX_STRATUM, SERVER, NtpReply
+from specs.lanservices.looks import Clock, must
+
+Replies = dict[str, NtpReply | ClusterError]
+Clocks = dict[str, Clock | ClusterError]
+
+# Above this root distance a client may not follow a server: MAXDIST, RFC 5905 figure 29.
+MAX_DISTANCE_S = 1.5
+# A LAN keeps clocks within a few ms; TLS, Kerberos and make notice a second.  Ours: far from both.
+MAX_APART_S = 0.1
+LOCAL_REFERENCE = "7F7F0101"  # how chronyd names its own clock, chronyc(1), tracking
+
+
+class Server(str):
+    """An address with the name that stands in a test's id."""
+
+    name: str
+
+    def __new__(cls, name: str, address: str) -> Server:
+        self = super().__new__(cls, address)
+        self.name = name
+        return self
+
+
+def servers_of_time(inventory: Inventory) -> Iterator[Server]:
+    """Each server of time, and the floating address."""
+    for name in inventory.ntp.servers:
+        yield Server(name, str(inventory.nodes[name].address))
+    yield Server("floating", str(inventory.network.floating))
+
+
+@pytest.mark.each("server", servers_of_time)
+class TestOnTheWire:
+    """What a client on the LAN gets from each server, and on the floating address."""
+
+    def test_it_answers_as_a_server(self, server: Server, ntp_replies: Replies) -> None:
+        mode = must(ntp_replies[server]).mode
+        assert mode == SERVER, f"{server.name} answers in mode {mode}, a server in mode {SERVER}"
+
+    def test_it_is_synchronised(self, server: Server, ntp_replies: Replies) -> None:
+        leap = must(ntp_replies[server]).leap
+        assert leap != ALARM, f"{server.name} says its clock is not synchronised (leap {leap})"
+
+    def test_its_stratum_can_be_followed(self, server: Server, ntp_replies: Replies) -> None:
+        stratum = must(ntp_replies[server]).stratum
+        assert 1 <= stratum < MAX_STRATUM, f"{server.name} has stratum {stratum}: no client follows it"
+
+    def test_its_root_distance_can_be_followed(self, server: Server, ntp_replies: Replies) -> None:
+        distance = must(ntp_replies[server]).root_distance
+        assert 0 <= distance < MAX_DISTANCE_S, (
+            f"{server.name}: root distance {distance:.3f} s, {MAX_DISTANCE_S} at most"
+        )
+
+    def test_its_dispersion_is_small(self, server: Server, ntp_replies: Replies) -> None:
+        dispersion = must(ntp_replies[server]).root_dispersion
+        assert 0 <= dispersion < 1.0, f"{server.name}: root dispersion {dispersion:.3f} s"
+
+    def test_it_agrees_with_our_own_clock(self, server: Server, ntp_replies: Replies) -> None:
+        offset = must(ntp_replies[server]).offset
+        assert abs(offset) < MAX_APART_S, (
+            f"{server.name} is {offset:+.3f} s from this machine's clock, {MAX_APART_S} s at most: one of them is off"
+        )
+
+    def test_it_agrees_with_the_other_servers(self, server: Server, ntp_replies: Replies) -> None:
+        mine = must(ntp_replies[server])
+        for address, other in ntp_replies.items():
+            if isinstance(other, NtpReply):
+                apart = mine.offset - other.offset
+                assert abs(apart) < MAX_APART_S + (mine.delay + other.delay) / 2, (
+                    f"{server.name} is {apart:+.3f} s from {address}, {MAX_APART_S} s at most"
+                )
+
+
+def followed(inventory: Inventory, node: Plan) -> list[str]:
+    """The servers of time that a node is to have as sources: all but itself."""
+    return [name for name in inventory.ntp.servers if name != node.name]
+
+
+@pytest.mark.each("server", followed)
+def test_a_node_has_the_server_as_a_source(node: Node, server: str, clocks: Clocks, inventory: Inventory) -> None:
+    sources = [source.name for source in must(clocks[node.name]).sources]
+    address = str(inventory.nodes[server].address)
+    assert address in sources, f"{node.name} does not ask {server} ({address}); it asks {sources or 'nobody'}"
+
+
+@pytest.mark.each("server", followed)
+def test_a_node_reaches_the_server(node: Node, server: str, clocks: Clocks, inventory: Inventory) -> None:
+    address = str(inventory.nodes[server].address)
+    reach = {source.name: source.reach for source in must(clocks[node.name]).sources}
+    assert address in reach, f"{node.name} does not ask {server}"
+    assert reach[address], f"{node.name} got no answer from {server} ({address}) in its last eight polls"
+
+
+def test_a_node_follows_one_source(node: Node, clocks: Clocks, inventory: Inventory) -> None:
+    clock = must(clocks[node.name])
+    selected = [source.name for source in clock.sources if source.selected]
+    if node.name in inventory.ntp.servers and clock.tracking.refid == LOCAL_REFERENCE:
+        return  # the one that is the reference for all while no real time can be reached
+    states = {source.name: source.state for source in clock.sources}
+    assert len(selected) == 1, f"{node.name} has selected {selected or 'no source'}; states: {states}"
+
+
+def of_a_client(inventory: Inventory, node: Plan) -> list[str]:
+    """The cluster's servers of time for each client; a server itself asks the pool too."""
+    return [] if node.name in inventory.ntp.servers else [" and ".join(inventory.ntp.servers)]
+
+
+@pytest.mark.each("only", of_a_client)
+def test_a_client_asks_nobody_else(node: Node, only: str, clocks: Clocks, inventory: Inventory) -> None:
+    known = {str(inventory.nodes[name].address) for name in inventory.ntp.servers}
+    others = sorted({source.name for source in must(clocks[node.name]).sources} - known)
+    assert not others, f"{node.name} also asks {others}, not only {only}"
+
+
+def test_no_source_is_a_falseticker(node: Node, clocks: Clocks) -> None:
+    false = [source.name for source in must(clocks[node.name]).sources if source.state == "x"]
+    assert not false, f"{node.name} holds {false} for falsetickers: they tell another time than the others"
+
+
+def test_a_node_is_synchronised(node: Node, clocks: Clocks) -> None:
+    leap = must(clocks[node.name]).tracking.leap
+    assert leap in ("Normal", "Insert second", "Delete second"), f"chronyd on {node.name} says: {leap}"
+
+
+def test_a_node_has_a_usable_stratum(node: Node, clocks: Clocks) -> None:
+    stratum = must(clocks[node.name]).tracking.stratum
+    assert 1 <= stratum < MAX_STRATUM, f"{node.name} has stratum {stratum}"
+
+
+def test_a_node_is_near_its_source(node: Node, clocks: Clocks) -> None:
+    offset = must(clocks[node.name]).tracking.last_offset
+    assert abs(offset) < MAX_APART_S, f"{node.name} measured itself {offset:+.3f} s off, {MAX_APART_S} s at most"
+
+
+def test_a_clock_agrees_with_the_others(node: Node, clocks: Clocks) -> None:
+    """Each clock is known to lie between two bounds from ours; two that cannot overlap are apart."""
+    mine = must(clocks[node.name])
+    for name, other in clocks.items():
+        if isinstance(other, Clock):
+            apart = max(mine.ahead_at_least - other.ahead_at_most, other.ahead_at_least - mine.ahead_at_most)
+            assert apart < MAX_APART_S, (
+                f"{node.name} and {name} are at least {apart:.3f} s apart, {MAX_APART_S} at most"
+            )

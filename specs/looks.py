@@ -1,0 +1,84 @@
+"""Looks that take seconds: begun before the first spec, in the background, and judged when a spec asks.
+
+A DHCP offer takes 1 s because the server pings the address first, and a quiet advertiser is only known to be
+quiet after an interval: if each spec waited by itself, a run would be mostly waiting.  A fixture made with
+`look` names one such look; it is begun only when some spec of the run wants it, and all run side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import pytest
+
+from cluster.errors import ProbeFailed
+from cluster.probes import wire
+
+if TYPE_CHECKING:
+    from cluster.inventory import Inventory
+    from cluster.node import Fleet
+
+T = TypeVar("T")
+CANNOT_SEE = frozenset({"permission", "interface"})  # reasons of a probe that say something about us, not them
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the harness stands: what it knows, whom it can ask, and its interface on the LAN."""
+
+    inventory: Inventory
+    fleet: Fleet
+
+    @property
+    def interface(self) -> str:
+        """Our own interface on the cluster's LAN; raises ProbeFailed (`interface`)."""
+        return wire.interface_towards(str(self.inventory.network.floating))
+
+
+class Looks:
+    """The looks of one run, each at most once."""
+
+    KNOWN: ClassVar[dict[str, Callable[[Place], Any]]] = {}
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="look")
+        self._begun: dict[str, Future[Any]] = {}
+
+    def begin(self, names: Iterable[str]) -> None:
+        """Begin every known look among `names` that has not begun."""
+        for name in names:
+            if name in self.KNOWN and name not in self._begun:
+                self._begun[name] = self._pool.submit(self.KNOWN[name], self._place)
+
+    def value(self, name: str) -> Any:
+        """What the look saw, waiting for its end; raises what it raised, and skips where we cannot see."""
+        self.begin([name])
+        try:
+            return self._begun[name].result()
+        except ProbeFailed as error:
+            if error.reason in CANNOT_SEE:
+                pytest.skip(f"cannot see from here: {error}")
+            raise
+
+    def close(self) -> None:
+        """Let go of looks nobody waits for any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def look(take: Callable[[Place], T]) -> Callable[..., T]:
+    """A session fixture, named as the function, whose value is looked at in the background.
+
+    Every look has a deadline of its own; nothing here would end it.
+    """
+    name = take.__name__
+    Looks.KNOWN[name] = take
+
+    def fixture(looks: Looks) -> T:
+        seen: T = looks.value(name)
+        return seen
+
+    return pytest.fixture(scope="session", name=name)(fixture)
