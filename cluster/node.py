@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CONNECT_S = 5.0  # a LAN node answers in milliseconds; a loaded Pi B+ takes 2 s for its handshake
+BUSY_S = 0.01  # sshd frees a session as soon as it has reaped its process
 CUT_S = 2.0  # how long killing an expired command may take before the connection is dropped instead
+SESSIONS = 8  # at once on one connection: OpenSSH allows 10 (MaxSessions), and cutting off takes one
 TAG = "RPICLUSTER_RUN"  # environment variable that marks everything one command started
 
 # Kills every process that carries the tag (on stdin) in its environment or, while it is still the shell, in
@@ -104,7 +106,7 @@ class Node:
         self._login, self._keys = login, keys
         self._connection: Connection | None = None
         self._connecting = threading.Lock()
-        self._sessions = threading.BoundedSemaphore(9)  # cluster.ssh.SESSIONS, not imported before it is used
+        self._sessions = threading.BoundedSemaphore(SESSIONS)
 
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.address}>"
@@ -188,15 +190,14 @@ class Node:
         """
         target = PurePosixPath(path)
         part = target.with_name(f".{target.name}.{token.token_hex(4)}")
-        names = [f"./{p}" if str(p).startswith("-") else str(p) for p in (path, part)]
-        words = ["sh", "-c", PUT, "put", *names, str(len(data)), f"{mode:o}"]
+        words = ["sh", "-c", PUT, "put", _not_option(path), _not_option(str(part)), str(len(data)), f"{mode:o}"]
         done = self.run(words, sudo=sudo, input=data, deadline=deadline)
         if done.code:
             Result((f"put {path}",), done.code, done.out, done.err, done.seconds, self.name).check()
 
     def get(self, path: str, *, sudo: bool = False, deadline: float | Deadline = 30) -> bytes:
         """The content of a file; raises CommandFailed when it cannot be read, besides what `run` raises."""
-        return self.run(["cat", "--", path], sudo=sudo, deadline=deadline, check=True).out
+        return self.run(["cat", _not_option(path)], sudo=sudo, deadline=deadline, check=True).out
 
     def _connected(self, end: Deadline) -> Connection:
         connection = self._connection
@@ -216,25 +217,27 @@ class Node:
 
     def _session(self, end: Deadline, words: tuple[str, ...]) -> tuple[Connection, Channel]:
         """A session; a connection found dead here has carried nothing of it yet and is opened anew, once."""
-        from cluster.ssh import Expired, Lost
+        from cluster.ssh import Busy, Expired, Lost
 
-        for last in (False, True):
+        shown, reconnected = f"`{_shown(words)}`", False
+        while True:
             connection = self._connected(end)
             try:
                 return connection, connection.channel(end)
+            except Busy as busy:  # the node has not yet done away with sessions that ended
+                if end.left < BUSY_S:
+                    raise CommandTimeout(self.name, f"{shown} was not started: no free session ({busy})") from busy
+                time.sleep(BUSY_S)
             except Lost as lost:
                 connection.close()
-                if last:
-                    why = f"connection lost before `{_shown(words)}`: {lost}"
-                    raise Unreachable(self.name, why) from lost
+                if reconnected:
+                    raise Unreachable(self.name, f"connection lost before {shown}: {lost}") from lost
+                reconnected = True
             except Expired:
-                if not connection.acknowledged:
-                    connection.close()
-                    raise Unreachable(
-                        self.name, f"{self.address} stopped answering; `{_shown(words)}` was not started"
-                    ) from None
-                raise CommandTimeout(self.name, f"`{_shown(words)}` was not started within its deadline") from None
-        raise AssertionError("not reached")
+                if connection.acknowledged:
+                    raise CommandTimeout(self.name, f"{shown} was not started within its deadline") from None
+                connection.close()
+                raise Unreachable(self.name, f"{self.address} stopped answering; {shown} was not started") from None
 
     def _cut_off(
         self,
@@ -246,7 +249,7 @@ class Node:
         ended: bool,
     ) -> CommandTimeout | Unreachable:
         """Kill what a command left running, or drop the connection when even that cannot be done."""
-        from cluster.ssh import Expired, Lost
+        from cluster.ssh import Busy, Expired, Lost
 
         shown = f"`{_shown(words)}`"
         if not connection.alive or not connection.acknowledged:
@@ -257,7 +260,7 @@ class Node:
         failed = ["no answer"]
 
         def kill() -> None:
-            with contextlib.suppress(Expired, Lost):
+            with contextlib.suppress(Busy, Expired, Lost):
                 connection.execute(connection.channel(limit), cut, f"{TAG}={mark}".encode(), limit)
                 failed.clear()
 
@@ -364,6 +367,11 @@ def _command_line(argv: Sequence[str] | str, sudo: bool, mark: str) -> str:
     else:
         body = "exec " + shlex.join(["sudo", "-n", "--", *argv] if sudo else argv)
     return f"export {TAG}={mark}; {body}"
+
+
+def _not_option(path: str) -> str:
+    """The same path, in a form that no command takes for an option."""
+    return f"./{path}" if path.startswith("-") else path
 
 
 def _shown(argv: tuple[str, ...]) -> str:

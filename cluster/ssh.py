@@ -42,8 +42,6 @@ KEEPALIVE = (3, 1, 3)
 # stdout and stderr share one window (RFC 4254 section 5.2).  With the largest there is, a command that fills
 # one stream while we read the other can never be blocked, so one thread can read them one after the other.
 WINDOW = 2**32 - 1
-# OpenSSH's MaxSessions is 10 a connection (sshd_config(5)); one is left for cutting off a command.
-SESSIONS = 9
 # More stdin than this may have to wait for the node, so a thread of its own sends it (a fresh socket's buffer
 # holds 16 KiB and more, tcp(7): tcp_wmem).
 INLINE = 8192
@@ -62,6 +60,10 @@ SIGNALS = {  # RFC 4254 section 6.10 names them; the numbers are Linux's on ever
 
 class Lost(Exception):
     """The connection died; what that means depends on whether a command was under way."""
+
+
+class Busy(Exception):
+    """The node opens no further session on this connection; nothing was started."""
 
 
 class Expired(Exception):
@@ -170,9 +172,11 @@ class Connection:
         return not (retransmits and unacked)
 
     def channel(self, deadline: Deadline) -> paramiko.Channel:
-        """A fresh session; nothing has been started on the node yet.  Raises Lost or Expired."""
+        """A fresh session; nothing has been started on the node yet.  Raises Busy, Lost or Expired."""
         try:
             return self._transport.open_session(window_size=WINDOW, timeout=max(deadline.left, 0.001))
+        except paramiko.ChannelException as error:
+            raise Busy(error.text) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             if self.alive and deadline.passed:
                 raise Expired from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from testinfra.backend.base import BaseBackend, CommandResult
@@ -10,6 +11,7 @@ from testinfra.host import Host
 from cluster.node import Node
 from cluster.wait import Deadline
 
+SUDO = "sudo -n "
 COMMAND_S = 10.0  # what testinfra asks (stat, systemctl show, dpkg-query) answers in milliseconds
 
 
@@ -27,13 +29,15 @@ class NodeBackend(BaseBackend):
     def run(self, command: str, *args: str, **kwargs: Any) -> CommandResult:
         """One command; `deadline=` in seconds (or a Deadline) replaces the backend's own."""
         deadline: float | Deadline = kwargs.get("deadline", self.deadline)
-        line = self.quote(command, *args)
-        if self.sudo and self.sudo_user is not None:
-            words = ["sudo", "-n", "-u", self.sudo_user, "--", "/bin/sh", "-c", line]
-            done = self.node.run(words, sudo=True, deadline=deadline)
-        else:
-            done = self.node.run(line, sudo=self.sudo, deadline=deadline)
+        line = self.get_command(command, *args)
+        # Where testinfra put sudo into the line, only root can cut off what it starts.
+        done = self.node.run(line, sudo=SUDO in line, deadline=deadline)
         return self.result(done.code, self.encode(line), done.out, done.err)
+
+    def get_sudo_command(self, command: str, sudo_user: str | None) -> str:
+        """A command line for another user, by default root; `-n`, because a password cannot be asked for."""
+        user = f"-u {shlex.quote(sudo_user)} " if sudo_user else ""
+        return f"{SUDO}{user}-- /bin/sh -c {shlex.quote(command)}"
 
     def decode(self, data: bytes) -> str:
         """Text as `Result.text` gives it: bytes that are not UTF-8 survive as surrogates."""
