@@ -63,7 +63,7 @@ def scripts() -> Iterator[Path]:
         if FOREIGN.isdisjoint(path.relative_to(ROOT).parts) and path.is_file():
             with path.open("rb") as file:
                 first = file.readline(64)
-            if first.startswith((b"#!/bin/sh", b"#!/bin/bash", b"#!/usr/bin/env bash")):
+            if path.suffix == ".sh" or first.startswith((b"#!/bin/sh", b"#!/bin/bash", b"#!/usr/bin/env bash")):
                 yield path.relative_to(ROOT)
 
 
@@ -141,4 +141,4 @@ def lab_down(_: Context) -> None:
 @task
 def report(_: Context) -> None:
     """Make the pages of all recorded runs anew, and the index of them."""
-    must(*PYTHON, "reports", "build")
+    must(*PYTHON, "reports", "build", "all")
