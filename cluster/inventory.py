@@ -7,16 +7,14 @@ other.  A part that is broken in one pass is left out of the next, so one mistak
 from __future__ import annotations
 
 import contextlib
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from cluster import fields
+from cluster import relations
 from cluster.errors import InputError
 from cluster.fields import FAULTS, SERVICES, show
 from cluster.model import (
@@ -68,7 +66,6 @@ __all__ = [
 
 M = TypeVar("M", bound=BaseModel)
 
-SERVING_GROUP = "lanservices"  # whose provisioner sets up DHCP, DNS, the floating address and NTP
 SECTIONS: dict[str, type[Model]] = {
     "cluster": Cluster,
     "network": NetworkPlan,
@@ -81,13 +78,6 @@ SECTIONS: dict[str, type[Model]] = {
 }
 NAMED: dict[str, type[Model]] = {"groups": Group, "nodes": Node, "artifacts": Artifact}
 OPTIONAL = ("artifacts", "claims")
-DERIVED_NAMES = (
-    "dns1",
-    "dns2",
-    "dgw",
-    "float",
-    "localhost",
-)  # that the zones or /etc/hosts give to something else
 
 
 class InventoryError(InputError):
@@ -173,14 +163,15 @@ class _Reader:
             return None
         for name in data:
             if name not in _top():
-                self.wrong((name,), _unknown(name, _top()))
+                self.wrong((name,), relations.unknown(name, _top(), "key"))
         for name in _top():
             if name not in data and name not in OPTIONAL:
                 self._report(1, (name,), f"missing; add a section `{name}:`")
         sections = {n: self._model(m, data[n], (n,)) for n, m in SECTIONS.items() if n in data}
         named = {n: self._named(m, data.get(n), n) for n, m in NAMED.items() if n in data or n in OPTIONAL}
         claims = self._claims(data.get("claims"))
-        self._relations(sections, named, claims)
+        for key, message in relations.mistakes(self._parts(sections, named, claims)):
+            self.wrong(key, message)
         if self.mistakes:
             return None
         plan, network = sections["dhcp"], sections["network"]
@@ -196,6 +187,19 @@ class _Reader:
             "path": path,
         }
         return Inventory.model_construct(**whole)
+
+    def _parts(
+        self, sections: Mapping[str, Model | None], named: Mapping[str, Mapping[str, Any]], claims: dict[int, Claim]
+    ) -> relations.Parts:
+        given = {n: sections.get(n) for n in ("cluster", "network", "dhcp", "dns", "vrrp", "ntp")}
+        written = {n: self.document.data.get(n) for n in ("groups", "nodes")}
+        whole: dict[str, Any] = {
+            **given,
+            **{n: named.get(n, {}) for n in written},
+            **{f"written_{n}": frozenset(names) if isinstance(names, dict) else frozenset()
+               for n, names in written.items()},
+        }  # fmt: skip
+        return relations.Parts(claims=claims, line=self.document.line, **whole)
 
     def _model(self, model: type[M], value: Any, key: Key, **known: Any) -> M | None:
         if not isinstance(value, dict):
@@ -244,189 +248,9 @@ class _Reader:
                 found[n] = claim.model_copy(update={"name": name})
         return found
 
-    def _relations(
-        self,
-        sections: Mapping[str, BaseModel | None],
-        named: Mapping[str, Mapping[str, Any]],
-        claims: dict[int, Claim],
-    ) -> None:
-        """What sections say about each other."""
-        nodes: Mapping[str, Node] = named.get("nodes", {})
-        groups: Mapping[str, Group] = named.get("groups", {})
-        # A name that is there but whose line is wrong is not also reported as unknown.
-        written = {n: list(self.document.data[n]) if isinstance(self.document.data.get(n), dict) else []
-                   for n in ("nodes", "groups")}  # fmt: skip
-        for node in nodes.values():
-            if node.group not in written["groups"]:
-                self.wrong(("nodes", node.name, "group"), _unknown(node.group, groups, "group"))
-            if node.name in DERIVED_NAMES:
-                self.wrong(("nodes", node.name), "this name is given to something else by DNS; choose another")
-        network = sections.get("network")
-        fixed = self._fixed(network if isinstance(network, NetworkPlan) else None, nodes)
-        for section in ("dhcp", "dns"):
-            plan = sections.get(section)
-            if isinstance(plan, (DhcpPlan, Dns)):
-                self._serving((section, "primary"), plan.primary, nodes, written["nodes"])
-                self._serving((section, "secondary"), plan.secondary, nodes, written["nodes"])
-                if plan.primary == plan.secondary:
-                    self.wrong((section, "secondary"), f"is {show(plan.primary)} like the primary; name its partner")
-        dhcp, dns, vrrp, ntp = (sections.get(n) for n in ("dhcp", "dns", "vrrp", "ntp"))
-        if isinstance(dhcp, DhcpPlan):
-            self._pool(dhcp, network if isinstance(network, NetworkPlan) else None, fixed)
-            for n, name in enumerate(dhcp.reserve):
-                if name != "gateway" and name not in written["groups"]:
-                    self.wrong(("dhcp", "reserve", n), _unknown(name, [*groups, "gateway"], "group"))
-        if isinstance(dns, Dns):
-            cluster = sections.get("cluster")
-            self._records(dns, cluster if isinstance(cluster, Cluster) else None)
-        if isinstance(vrrp, Vrrp):
-            for name in vrrp.priorities:
-                self._serving(("vrrp", "priorities", name), name, nodes, written["nodes"])
-            self._priorities(vrrp)
-        if isinstance(ntp, Ntp):
-            for n, name in enumerate(ntp.servers):
-                self._serving(("ntp", "servers", n), name, nodes, written["nodes"])
-        seen: dict[str, int] = {}
-        for n, claim in claims.items():
-            if claim.losing not in written["nodes"]:
-                self.wrong(("claims", n, "losing"), _unknown(claim.losing, nodes, "node"))
-            if claim.name in seen:
-                first = self.document.line(("claims", seen[claim.name]))
-                self.wrong(("claims", n), f"claim {claim.name} is already on line {first}; remove one or name it")
-            seen.setdefault(claim.name, n)
-
-    def _fixed(self, network: NetworkPlan | None, nodes: Mapping[str, Node]) -> dict[IPv4Address, str]:
-        """Every fixed address and whose it is; reports what is used twice or does not fit the network."""
-        addresses: list[tuple[Key, str, IPv4Address]] = []
-        macs: list[tuple[Key, str, str]] = []
-        names: dict[str, Key] = {}
-        if network:
-            op = network.operator
-            addresses += [
-                (("network", "gateway"), "the gateway", network.gateway),
-                (("network", "floating"), "the floating address", network.floating),
-                (("network", "operator", "address"), "the operator", op.address),
-            ]
-            macs += [
-                (("network", "gateway_mac"), "the gateway", network.gateway_mac),
-                (("network", "operator", "mac"), "the operator", op.mac),
-            ]
-            names[op.name] = ("network", "operator", "name")
-        for node in nodes.values():
-            addresses.append((("nodes", node.name, "address"), node.name, node.address))
-            macs.append((("nodes", node.name, "mac"), node.name, node.mac))
-            if node.name in names:
-                self.wrong(("nodes", node.name), f"the operator has this name too ({_at(self, names[node.name])})")
-        fixed: dict[IPv4Address, str] = {}
-        for key, whose, address in addresses:
-            if network:
-                self._inside(key, address, network)
-            if address in fixed:
-                self.wrong(key, f"{address} already belongs to {fixed[address]}; give one of them another address")
-            fixed.setdefault(address, whose)
-        owner: dict[str, str] = {}
-        for key, whose, mac in macs:
-            if mac in owner:
-                self.wrong(key, f"{mac} already belongs to {owner[mac]}; copy the MAC from the computer itself")
-            owner.setdefault(mac, whose)
-        return fixed
-
-    def _inside(self, key: Key, address: IPv4Address, network: NetworkPlan) -> None:
-        cidr = network.cidr
-        if address not in cidr:
-            self.wrong(key, f"{address} is outside the network {cidr}; choose one from {cidr[1]} to {cidr[-2]}")
-        elif address in (cidr.network_address, cidr.broadcast_address):
-            which = "network" if address == cidr.network_address else "broadcast"
-            self.wrong(key, f"{address} is the {which} address of {cidr}; choose one from {cidr[1]} to {cidr[-2]}")
-
-    def _pool(self, dhcp: DhcpPlan, network: NetworkPlan | None, fixed: Mapping[IPv4Address, str]) -> None:
-        if network:
-            self._inside(("dhcp", "pool_first"), dhcp.pool_first, network)
-            self._inside(("dhcp", "pool_last"), dhcp.pool_last, network)
-        if dhcp.pool_first > dhcp.pool_last:
-            self.wrong(("dhcp", "pool_last"), f"lies before pool_first {dhcp.pool_first}; exchange the two")
-        else:
-            for address in sorted(a for a in fixed if dhcp.pool_first <= a <= dhcp.pool_last):
-                pool = f"{dhcp.pool_first} to {dhcp.pool_last}"
-                self.wrong(
-                    ("dhcp", "pool_first"),
-                    f"the pool {pool} contains {address} of {fixed[address]}; move the pool or that address",
-                )
-        if dhcp.port == dhcp.peer_port and dhcp.primary == dhcp.secondary:
-            self.wrong(("dhcp", "peer_port"), "is the same as port; use another")
-        if dhcp.default_lease > dhcp.max_lease:
-            self.wrong(("dhcp", "default_lease"), "is longer than max_lease; shorten it or raise max_lease")
-
-    def _serving(self, key: Key, name: str, nodes: Mapping[str, Node], written: Iterable[str]) -> None:
-        if name not in written:
-            self.wrong(key, _unknown(name, nodes, "node"))
-        elif name in nodes and nodes[name].group != SERVING_GROUP:
-            have = [n.name for n in nodes.values() if n.group == SERVING_GROUP]
-            self.wrong(
-                key,
-                f"{name} is in group {nodes[name].group}, but only {SERVING_GROUP} serves this; "
-                + (f"use one of: {', '.join(have)}" if have else f"put it into group {SERVING_GROUP}"),
-            )
-
-    def _priorities(self, vrrp: Vrrp) -> None:
-        if len(vrrp.priorities) < 2:
-            self.wrong(("vrrp", "priorities"), "name two nodes at least, else nobody can take over; add the partner")
-        owner: dict[int, str] = {}
-        for name, priority in vrrp.priorities.items():
-            if priority in owner:
-                self.wrong(
-                    ("vrrp", "priorities", name),
-                    f"{priority} is already the priority of {owner[priority]}; give each node its own",
-                )
-            owner.setdefault(priority, name)
-
-    def _records(self, dns: Dns, cluster: Cluster | None) -> None:
-        for n, record in enumerate(dns.records):
-            key: Key = ("dns", "records", n)
-            if (record.type == "MX") != (record.priority is not None):
-                self.wrong(
-                    (*key, "priority"),
-                    "missing; an MX record needs one, for instance priority: 10"
-                    if record.type == "MX"
-                    else "only an MX record has one; remove it",
-                )
-            check = {"A": fields.address, "MX": fields.record_name, "CNAME": fields.record_name}.get(record.type)
-            try:
-                if check:
-                    check(record.value)
-            except ValueError as error:
-                self.wrong((*key, "value"), str(error))
-            if cluster:
-                name = _absolute(record.name, cluster)
-                if name != cluster.zone and not name.endswith("." + cluster.zone):
-                    self.wrong((*key, "name"), f"{show(record.name)} is outside the zone {cluster.zone}; correct it")
-
 
 def _top() -> tuple[str, ...]:
-    return (
-        "cluster",
-        "network",
-        "users",
-        "groups",
-        "nodes",
-        "dhcp",
-        "dns",
-        "vrrp",
-        "ntp",
-        "power",
-        *OPTIONAL,
-    )
-
-
-def _at(reader: _Reader, key: Key) -> str:
-    return f"line {reader.document.line(key)}; rename one"
-
-
-def _unknown(name: str, known: Iterable[str], what: str = "key") -> str:
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=2)
-    remedy = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
-    return f"unknown {what} {show(name)}; {remedy}" if what != "key" else f"unknown key; {remedy}"
+    return ("cluster", "network", "users", "groups", "nodes", "dhcp", "dns", "vrrp", "ntp", "power", *OPTIONAL)
 
 
 def _complaint(model: type[BaseModel], loc: Key, error: Mapping[str, Any], *, hidden: set[str]) -> str:
@@ -436,7 +260,7 @@ def _complaint(model: type[BaseModel], loc: Key, error: Mapping[str, Any], *, hi
     inner = _model_at(model, loc[:-1])
     keys = [k for k in inner.model_fields if k not in hidden] if inner else []
     if kind == "extra_forbidden":
-        return _unknown(str(loc[-1]), keys)
+        return relations.unknown(str(loc[-1]), keys, "key")
     if kind == "missing":
         return f"missing; add `{loc[-1]}: ...`"
     if kind in ("model_type", "dict_type", "mapping_type", "model_attributes_type"):
@@ -469,17 +293,13 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(inner)
 
 
-def _absolute(name: str, cluster: Cluster) -> str:
-    return name.removesuffix(".") if name.endswith(".") else f"{name}.{cluster.subdomain}"
-
-
 def _complete(dns: BaseModel | None, cluster: BaseModel | None) -> Dns:
     assert isinstance(dns, Dns) and isinstance(cluster, Cluster)
     records = tuple(
         r.model_copy(
             update={
-                "name": _absolute(r.name, cluster),
-                "value": _absolute(r.value, cluster) if r.type in ("MX", "CNAME") else r.value,
+                "name": relations.absolute(r.name, cluster),
+                "value": relations.absolute(r.value, cluster) if r.type in ("MX", "CNAME") else r.value,
             }
         )
         for r in dns.records

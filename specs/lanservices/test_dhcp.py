@@ -140,9 +140,11 @@ def test_the_lease_time_is_within_its_bounds(node: Node, dhcp_leases: Leases, in
 
 @pytest.mark.group("lanservices")
 def test_renewal_and_rebinding_come_before_the_end(node: Node, dhcp_leases: Leases) -> None:
+    """Where the server does not say, a client takes 0.5 and 0.875 of the lease (RFC 2131 section 4.4.5)."""
     lease = lease_of(node, dhcp_leases)
-    told = lease.options.get("dhcp-renewal-time", 0), lease.options.get("dhcp-rebinding-time", 0)
-    renew, rebind = (t if isinstance(t, int) else 0 for t in told)
+    renew = lease.options.get("dhcp-renewal-time", 0.5 * lease.lease_s)
+    rebind = lease.options.get("dhcp-rebinding-time", 0.875 * lease.lease_s)
+    assert isinstance(renew, (int, float)) and isinstance(rebind, (int, float))
     assert 0 < renew < rebind < lease.lease_s, f"{node.name}: renew {renew}, rebind {rebind}, end {lease.lease_s:g} s"
 
 

@@ -1,0 +1,200 @@
+"""What the sections of an inventory say about each other: addresses, names and roles that must fit together.
+
+Each rule is a generator of mistakes and knows only values and keys; lines are only quoted, by `Parts.line`.
+A section that is broken in itself is None here and keeps its rules quiet, so one mistake is told once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from cluster import fields
+from cluster.fields import show
+from cluster.model import Claim, Cluster, DhcpPlan, Dns, Group, NetworkPlan, Node, Ntp, Vrrp
+from cluster.yamlmarks import Key
+
+Mistakes = Iterator[tuple[Key, str]]
+
+SERVING_GROUP = "lanservices"  # whose provisioner sets up DHCP, DNS, the floating address and NTP
+DERIVED_NAMES = ("dns1", "dns2", "dgw", "float", "localhost")  # DNS or /etc/hosts give these to something else
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts that are right in themselves; `written_*` are all names that stand in the file, right or not."""
+
+    cluster: Cluster | None
+    network: NetworkPlan | None
+    dhcp: DhcpPlan | None
+    dns: Dns | None
+    vrrp: Vrrp | None
+    ntp: Ntp | None
+    groups: Mapping[str, Group]
+    nodes: Mapping[str, Node]
+    claims: Mapping[int, Claim]
+    written_groups: frozenset[str]
+    written_nodes: frozenset[str]
+    line: Callable[[Key], int]
+
+
+def mistakes(parts: Parts) -> Mistakes:
+    """Every mistake between sections: the key to blame and the complaint."""
+    yield from _nodes(parts)
+    for key, _, address in _addresses(parts):
+        yield from _inside(key, address, parts.network)
+    yield from _twice(_addresses(parts), "give one of them another address")
+    yield from _twice(_macs(parts), "copy the MAC from the computer itself")
+    for section, plan in (("dhcp", parts.dhcp), ("dns", parts.dns)):
+        if plan is not None:
+            yield from _serving((section, "primary"), plan.primary, parts)
+            yield from _serving((section, "secondary"), plan.secondary, parts)
+            if plan.primary == plan.secondary:
+                yield (section, "secondary"), f"is {show(plan.primary)} like the primary; name its partner"
+    if parts.dhcp is not None:
+        yield from _dhcp(parts.dhcp, parts)
+    if parts.dns is not None:
+        yield from _records(parts.dns, parts.cluster)
+    if parts.vrrp is not None:
+        yield from _priorities(parts.vrrp, parts)
+    if parts.ntp is not None:
+        for n, name in enumerate(parts.ntp.servers):
+            yield from _serving(("ntp", "servers", n), name, parts)
+    yield from _claims(parts)
+
+
+def unknown(name: str, known: Iterable[str], what: str) -> str:
+    """A complaint about a name that is not among the known ones, with the near ones if there are any."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=2)
+    remedy = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
+    return f"unknown {what}; {remedy}" if what == "key" else f"unknown {what} {show(name)}; {remedy}"
+
+
+def absolute(name: str, cluster: Cluster) -> str:
+    """A record's name, complete and without a last dot."""
+    return name.removesuffix(".") if name.endswith(".") else f"{name}.{cluster.subdomain}"
+
+
+def _nodes(parts: Parts) -> Mistakes:
+    operator = parts.network.operator.name if parts.network else None
+    for node in parts.nodes.values():
+        key: Key = ("nodes", node.name)
+        if node.group not in parts.written_groups:
+            yield (*key, "group"), unknown(node.group, parts.groups, "group")
+        if node.name in DERIVED_NAMES:
+            yield key, "this name is given to something else by DNS; choose another"
+        if node.name == operator:
+            yield (
+                key,
+                f"the operator has this name too (line {parts.line(('network', 'operator', 'name'))}); rename one",
+            )
+
+
+def _addresses(parts: Parts) -> Iterator[tuple[Key, str, IPv4Address]]:
+    """Every fixed address, and whose it is."""
+    if lan := parts.network:
+        yield ("network", "gateway"), "the gateway", lan.gateway
+        yield ("network", "floating"), "the floating address", lan.floating
+        yield ("network", "operator", "address"), "the operator", lan.operator.address
+    for node in parts.nodes.values():
+        yield ("nodes", node.name, "address"), node.name, node.address
+
+
+def _macs(parts: Parts) -> Iterator[tuple[Key, str, str]]:
+    if lan := parts.network:
+        yield ("network", "gateway_mac"), "the gateway", lan.gateway_mac
+        yield ("network", "operator", "mac"), "the operator", lan.operator.mac
+    for node in parts.nodes.values():
+        yield ("nodes", node.name, "mac"), node.name, node.mac
+
+
+def _twice(things: Iterable[tuple[Key, str, Any]], remedy: str) -> Mistakes:
+    owner: dict[Any, str] = {}
+    for key, whose, thing in things:
+        if thing in owner:
+            yield key, f"{thing} already belongs to {owner[thing]}; {remedy}"
+        owner.setdefault(thing, whose)
+
+
+def _inside(key: Key, address: IPv4Address, lan: NetworkPlan | None) -> Mistakes:
+    if lan is None:
+        return
+    cidr = lan.cidr
+    choose = f"choose one from {cidr[1]} to {cidr[-2]}"
+    if address not in cidr:
+        yield key, f"{address} is outside the network {cidr}; {choose}"
+    elif address in (cidr.network_address, cidr.broadcast_address):
+        which = "network" if address == cidr.network_address else "broadcast"
+        yield key, f"{address} is the {which} address of {cidr}; {choose}"
+
+
+def _dhcp(plan: DhcpPlan, parts: Parts) -> Mistakes:
+    first, last = plan.pool_first, plan.pool_last
+    yield from _inside(("dhcp", "pool_first"), first, parts.network)
+    yield from _inside(("dhcp", "pool_last"), last, parts.network)
+    if first > last:
+        yield ("dhcp", "pool_last"), f"lies before pool_first {first}; exchange the two"
+    for _, whose, address in sorted(_addresses(parts), key=lambda one: one[2]):
+        if first <= address <= last:
+            yield (
+                ("dhcp", "pool_first"),
+                f"the pool {first} to {last} contains {address} of {whose}; move the pool or that address",
+            )
+    if plan.default_lease > plan.max_lease:
+        yield ("dhcp", "default_lease"), "is longer than max_lease; shorten it or raise max_lease"
+    for n, name in enumerate(plan.reserve):
+        if name != "gateway" and name not in parts.written_groups:
+            yield ("dhcp", "reserve", n), unknown(name, [*parts.groups, "gateway"], "group")
+
+
+def _serving(key: Key, name: str, parts: Parts) -> Mistakes:
+    """A node named to serve something must be there, and in the group that is set up for it."""
+    if name not in parts.written_nodes:
+        yield key, unknown(name, parts.nodes, "node")
+    elif name in parts.nodes and parts.nodes[name].group != SERVING_GROUP:
+        have = [node.name for node in parts.nodes.values() if node.group == SERVING_GROUP]
+        remedy = f"use one of: {', '.join(have)}" if have else f"put it into group {SERVING_GROUP}"
+        yield key, f"{name} is in group {parts.nodes[name].group}, but only {SERVING_GROUP} serves this; {remedy}"
+
+
+def _records(dns: Dns, cluster: Cluster | None) -> Mistakes:
+    checks = {"A": fields.address, "MX": fields.record_name, "CNAME": fields.record_name}
+    for n, record in enumerate(dns.records):
+        key: Key = ("dns", "records", n)
+        if record.type == "MX" and record.priority is None:
+            yield (*key, "priority"), "missing; an MX record needs one, for instance priority: 10"
+        if record.type != "MX" and record.priority is not None:
+            yield (*key, "priority"), "only an MX record has one; remove it"
+        try:
+            checks.get(record.type, fields.text)(record.value)
+        except ValueError as error:
+            yield (*key, "value"), str(error)
+        if cluster and not f".{absolute(record.name, cluster)}".endswith(f".{cluster.zone}"):
+            yield (*key, "name"), f"{show(record.name)} is outside the zone {cluster.zone}; correct it"
+
+
+def _priorities(vrrp: Vrrp, parts: Parts) -> Mistakes:
+    owner: dict[int, str] = {}
+    for name, priority in vrrp.priorities.items():
+        key: Key = ("vrrp", "priorities", name)
+        yield from _serving(key, name, parts)
+        if priority in owner:
+            yield key, f"{priority} is already the priority of {owner[priority]}; give each node its own"
+        owner.setdefault(priority, name)
+    if len(vrrp.priorities) < 2:
+        yield ("vrrp", "priorities"), "name two nodes at least, else nobody can take over; add the partner"
+
+
+def _claims(parts: Parts) -> Mistakes:
+    seen: dict[str, int] = {}
+    for n, claim in parts.claims.items():
+        if claim.losing not in parts.written_nodes:
+            yield ("claims", n, "losing"), unknown(claim.losing, parts.nodes, "node")
+        if claim.name in seen:
+            first = parts.line(("claims", seen[claim.name]))
+            yield ("claims", n), f"claim {claim.name} is already on line {first}; remove one or name it"
+        seen.setdefault(claim.name, n)
