@@ -65,4 +65,7 @@ def length(seconds: float) -> str:
         return "0 s"
     if abs(seconds) < 0.9995:
         return f"{seconds * 1000:.0f} ms" if abs(seconds) >= 0.01 else f"{seconds * 1000:.1f} ms"
-    return f"{seconds:.2f} s" if abs(seconds) < 60 else f"{seconds / 60:.0f} min {seconds % 60:.0f} s"
+    if abs(seconds) < 59.995:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"

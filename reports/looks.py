@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from statistics import median
 
 SLOW_AT_LEAST = 0.25
@@ -87,7 +87,7 @@ def bands(stream: Sequence[Look]) -> list[Band]:
         else:
             found.append(Band(state, began, ended))
 
-    for before, after in zip(stream, [*stream[1:], None], strict=True):
+    for before, after in zip_longest(stream, stream[1:]):
         state = "good" if before.ok else "failed"
         # Looks may overlap (one every 20 ms, each patient for a second): the next one takes over when it is sent.
         end = before.known if after is None else min(before.known, after.sent)

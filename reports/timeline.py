@@ -137,7 +137,7 @@ def seconds(value: float) -> str:
 
 def step(span: float, most: int = 12) -> float:
     """The smallest of 1, 2, 5 times a power of ten that divides `span` seconds into at most `most` parts."""
-    if span <= 0:
+    if span < 1e-6:  # finer than any clock here
         return 1.0
     raw = span / most
     power = 10.0 ** floor(log10(raw))
