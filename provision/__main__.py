@@ -1,0 +1,109 @@
+"""python -m provision: configures the nodes; a second run changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster import inventory as inventories
+from cluster import journal, power, secrets
+from cluster.errors import ClusterError, InputError
+from cluster.inventory import Inventory
+from provision import render, show
+from provision.order import Provisioning, targets
+from provision.settle import settle
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; docs and tests read it too."""
+    top = argparse.ArgumentParser(
+        prog="python -m provision",
+        description="Configure the cluster's nodes.  What is already as it should be is left alone.",
+        epilog="Exit code: 0 done (or nothing to do), 1 a node failed (or --check found something to change), "
+        "2 wrong usage or inventory, 3 refused while a fault is not undone.",
+    )
+    top.add_argument("target", nargs="*", metavar="all|GROUP|NODE", help="what to configure (default: all)")
+    top.add_argument("--check", action="store_true", help="change nothing; say what would change")
+    top.add_argument("--json", action="store_true", help="print one object instead of a table")
+    top.add_argument("--inventory", type=Path, metavar="F", help="inventory file (default: inventory.yaml)")
+    top.add_argument(
+        "--bundle", type=Path, metavar="FOLDER",
+        help="only write what ONE node would be sent into FOLDER, to be run by hand; holds secrets",
+    )  # fmt: skip
+    return top
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run it; the exit code is that of the contract, or that of the error."""
+    options = parser().parse_args(argv)
+    try:
+        inventory = inventories.load(options.inventory)
+        names = targets(inventory, options.target)
+        if options.bundle is not None:
+            return write_bundle(inventory, names, options.bundle)
+        power.enter(inventory)
+        journal.check(inventory.state)
+        return provision(inventory, names, check=options.check, as_json=options.json)
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("provision: interrupted; steps under way end by themselves, run it again to finish", file=sys.stderr)
+        return 130
+
+
+def provision(inventory: Inventory, names: Sequence[str], *, check: bool, as_json: bool) -> int:
+    """Configure these nodes, show how it goes, and tell the power driver when the whole cluster is done."""
+    began = time.monotonic()
+    screen = show.Show(names, sys.stderr, check=check)
+    trouble: str | None = None
+    with Provisioning(inventory, secrets.ensure(inventory), names, check=check, say=screen.line) as work:
+        outcomes = work.run()
+        good = all(outcome.ok for outcome in outcomes)
+        if good and not check and set(work.pair) <= set(names):
+            try:
+                if remark := settle(inventory, work.fleet):
+                    screen.say(remark)
+            except ClusterError as error:
+                trouble = str(error)
+    if good and not check and trouble is None and set(names) == set(inventory.nodes):
+        provisioned = getattr(power.driver(inventory), "provisioned", None)
+        if provisioned is not None:
+            screen.say("the cluster is provisioned: telling its power driver")
+            provisioned()
+    for outcome in outcomes:
+        if not outcome.ok:
+            print(show.report(outcome), file=sys.stderr)
+    if trouble is not None:
+        print(trouble, file=sys.stderr)
+    if as_json:
+        print(json.dumps(show.as_json(outcomes, check=check, seconds=time.monotonic() - began, error=trouble)))
+    else:
+        print(show.table(outcomes, check=check))
+    would = check and any(outcome.changes for outcome in outcomes)
+    return 1 if would or trouble is not None or not good else 0
+
+
+def write_bundle(inventory: Inventory, names: Sequence[str], folder: Path) -> int:
+    """Write one node's bundle into a new or empty folder that only its owner can read."""
+    if len(names) != 1:
+        raise InputError(f"--bundle: name one node, not {len(names)}")
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"--bundle: {folder} is not empty; name a new folder")
+    os.umask(0o077)
+    for path, content in render.bundle(inventory, inventory.node(names[0]), secrets.ensure(inventory)).items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(0o700 if target.suffix == ".sh" else 0o600)
+    print(f"{folder}: copy it to {names[0]}, then run there, as root: bash {folder.name}/run.sh --check")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,191 @@
+"""Many nodes: who waits for whom, and what is done about a node that has no address yet.
+
+Every node is on a thread of its own.  Statically addressed nodes start at once, the DHCP servers first.  Nodes
+addressed by DHCP start as soon as they answer.  One that nobody has ever spoken with, and that stays silent though
+DHCP is served, is power-cycled once: a client that was not answered asks again only after up to 64 s (RFC 2131
+section 4.1), but at once when it boots.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from cluster import power
+from cluster.errors import ClusterError, InputError, Unreachable
+from cluster.hostkeys import HostKeys, host_pattern
+from cluster.inventory import Inventory
+from cluster.node import Fleet, Node
+from cluster.secrets import Secrets
+from cluster.wait import Deadline, WaitTimeout, until
+from provision import render, runner
+from provision.runner import Line, Outcome
+
+ALL = "all"
+AT_ONCE = 16  # nodes at a time; the work is the nodes' own, here they are threads that wait
+STATIC_S = 20.0  # a node that was just switched on has its address by then
+ADDRESS_S = 120.0  # and one that first has to be given it
+PATIENCE_S = 5.0  # how long a never-seen node may be silent once it could have an address
+PAIR_S = float(runner.LIMIT_S)  # for the pair to serve DHCP; its own limit ends it sooner
+
+Say = Callable[[str, Line], None]
+
+
+def targets(inventory: Inventory, words: Iterable[str]) -> tuple[str, ...]:
+    """The nodes that `words` (all, a group, a node; nothing is all) mean, in the inventory's order.
+
+    Raises InputError for a word that is none of these.
+    """
+    wanted: set[str] = set()
+    for word in tuple(words) or (ALL,):
+        if word == ALL:
+            wanted.update(inventory.nodes)
+        elif word in inventory.groups:
+            wanted.update(node.name for node in inventory.group(word))
+        elif word in inventory.nodes:
+            wanted.add(word)
+        else:
+            known = ", ".join([ALL, *inventory.groups, *inventory.nodes])
+            raise InputError(f"{inventory.path.name}: no node or group named {word}; known: {known}")
+    return tuple(name for name in inventory.nodes if name in wanted)
+
+
+class Gate:
+    """Opens when one of the pair serves DHCP; is lost when none of it will."""
+
+    def __init__(self, pair: Iterable[str]) -> None:
+        self._pending = set(pair)
+        self._open = not self._pending  # nobody to wait for: it serves already, or never
+        self._changed = threading.Condition()
+
+    def report(self, name: str, *, serves: bool) -> None:
+        """One of the pair serves, or will not."""
+        with self._changed:
+            self._pending.discard(name)
+            self._open = self._open or serves
+            self._changed.notify_all()
+
+    def wait(self, name: str) -> None:
+        """Return once it is open; raises Unreachable for node `name` when it never will be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._open or not self._pending, PAIR_S)
+            if not self._open:
+                raise Unreachable(name, "has no address, and no DHCP server came up to give it one")
+
+
+class Provisioning:
+    """One run over some nodes; with `check`, nothing is changed on any of them.  A context manager."""
+
+    def __init__(self, inventory: Inventory, secrets: Secrets, names: Iterable[str], *, check: bool, say: Say) -> None:
+        self.inventory, self.secrets, self.check, self.say = inventory, secrets, check, say
+        self.names = tuple(names)
+        self.pair = (inventory.dhcp.primary, inventory.dhcp.secondary)
+        self.fleet = Fleet(inventory)
+        self._first = Fleet(inventory, first_contact=True)
+        self._gate = Gate(name for name in self.pair if name in self.names)
+        self._switching = threading.Lock()
+
+    def __enter__(self) -> Provisioning:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.fleet.close()
+        self._first.close()
+
+    def run(self) -> list[Outcome]:
+        """Provision every node and return what each came to; one node's trouble stops no other."""
+        order = sorted(self.names, key=lambda name: (name not in self.pair, self._by_dhcp(name)))
+        done = self.fleet.each(self._one, order, limit=AT_ONCE)
+        found: dict[str, Outcome] = {}
+        for name, result in done.items():
+            if isinstance(result, ClusterError):
+                raise result
+            found[name] = result
+        return [found[name] for name in self.names]
+
+    def _by_dhcp(self, name: str) -> bool:
+        return self.inventory.groups[self.inventory.nodes[name].group].addressing == "dhcp"
+
+    def _one(self, node: Node) -> Outcome:
+        name, group = node.name, self.inventory.nodes[node.name].group
+        began = time.monotonic()
+        try:
+            files = render.bundle(self.inventory, self.inventory.nodes[name], self.secrets)
+            link, installed = self._reach(node, files[render.KEYS])
+            self.say(name, Line("note", "connected"))
+            lines = [Line("step", "first contact"), Line("change", "the operator's key")] if installed else []
+            for line in lines:
+                self.say(name, line)
+            lines += runner.run(link, files, check=self.check, say=partial(self._heard, name))
+            outcome = runner.outcome(name, group, lines, time.monotonic() - began)
+        except ClusterError as error:
+            outcome = Outcome(name, group, False, (), time.monotonic() - began, str(error))
+            if self.check and isinstance(error, Unreachable) and self._by_dhcp(name) and not self._met(node):
+                change = f"everything: it has no address yet ({error})"
+                outcome = Outcome(name, group, True, (change,), outcome.seconds)
+        if name in self.pair:
+            self._gate.report(name, serves=outcome.ok)
+        self.say(name, Line("end", outcome.error or "ok"))
+        return outcome
+
+    def _heard(self, name: str, line: Line) -> None:
+        if line.kind == "reached" and line.text == "dhcp":
+            self._gate.report(name, serves=True)
+        if line.kind != "end":
+            self.say(name, line)
+
+    def _reach(self, node: Node, keys: bytes) -> tuple[Node, bool]:
+        """A connection by key, and whether the key had to be installed; waits for the node's address."""
+        if not self._by_dhcp(node.name):
+            return self._await(node, keys, STATIC_S)
+        try:
+            return self._open(node, keys)
+        except Unreachable:
+            if self.check:
+                raise
+        self.say(node.name, Line("note", "waits for an address"))
+        self._gate.wait(node.name)
+        limit = Deadline.after(ADDRESS_S)
+        if not self._met(node):
+            try:
+                return self._await(node, keys, PATIENCE_S)
+            except WaitTimeout:
+                self._power_cycle(node.name)
+        return self._await(node, keys, limit)
+
+    def _open(self, node: Node, keys: bytes) -> tuple[Node, bool]:
+        return runner.open_by_key(node, self._first[node.name], keys, check=self.check)
+
+    def _await(self, node: Node, keys: bytes, deadline: float | Deadline) -> tuple[Node, bool]:
+        """Open it once it answers; anything but silence is told at once."""
+
+        def knock() -> tuple[Node, bool] | ClusterError:
+            try:
+                return self._open(node, keys)
+            except Unreachable:
+                raise
+            except ClusterError as error:
+                return error
+
+        answer = until(knock, deadline=deadline, every=0.2, what=f"{node.name}: SSH")
+        if isinstance(answer, ClusterError):
+            raise answer
+        return answer
+
+    def _met(self, node: Node) -> bool:
+        pins = HostKeys(self.inventory.state / "known_hosts")
+        return bool(pins.pins(node.name, host_pattern(node.address, node.port)))
+
+    def _power_cycle(self, name: str) -> None:
+        """Switch a silent node off and on, where there is a driver and the node has power."""
+        try:
+            driver = power.driver(self.inventory)
+        except InputError:
+            return
+        with self._switching:
+            if driver.is_on(name):
+                self.say(name, Line("note", "is silent: power-cycled, so that it asks for its address now"))
+                driver.off(name)
+                driver.on(name)

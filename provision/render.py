@@ -1,0 +1,156 @@
+"""What a node is sent: scripts as they are, templates filled in.  Pure, apart from reading this folder.
+
+A bundle is a folder of its own on the node: `lib.sh`, `run.sh`, `params.sh` (the few values scripts need by
+name), `steps` (what runs, in order), and one folder a room (`base`, then the node's group) with its scripts,
+its `packages.txt` and its rendered files.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cluster.inventory import Inventory, Node, Record
+from cluster.secrets import Secrets
+
+HERE = Path(__file__).parent
+BASE = "base"  # the room of every node
+COMMON = ("lib.sh", "run.sh")
+PACKAGES = "packages.txt"
+KEYS = "base/authorized_keys"  # what first contact installs, too
+TXT_CHUNK = 255  # octets in one character-string: RFC 1035 section 3.3
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone of the pair: its name and the file, in the bundle, with its records."""
+
+    name: str
+    file: str
+
+
+def rooms(node: Node, here: Path = HERE) -> tuple[str, ...]:
+    """The folders that configure a node, in order: base, and its group's own where there is one."""
+    return (BASE, *([node.group] if (here / node.group).is_dir() and node.group != BASE else []))
+
+
+def zones(inventory: Inventory) -> tuple[Zone, ...]:
+    """The zones that the primary serves: forward and reverse."""
+    return (
+        Zone(inventory.cluster.zone, "zone.forward"),
+        Zone(inventory.network.reverse_zone, "zone.reverse"),
+    )
+
+
+def bundle(inventory: Inventory, node: Node, secrets: Secrets, here: Path = HERE) -> dict[str, bytes]:
+    """Every file of a node's bundle, by its path inside it.
+
+    Raises jinja2.UndefinedError for a template that names what does not exist: a bug, not an input.
+    """
+    files = {name: (here / name).read_bytes() for name in COMMON}
+    steps: list[str] = []
+    environment = Environment(
+        loader=FileSystemLoader(here),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # shell, DNS and daemon configuration: nothing here is HTML
+    )
+    environment.filters["rdata"] = rdata
+    values = _values(inventory, node, secrets)
+    for room in rooms(node, here):
+        for path in sorted((here / room).iterdir()):
+            name = f"{room}/{path.name}"
+            if path.suffix == ".sh":
+                steps.append(name)
+                files[name] = path.read_bytes()
+            elif path.name == PACKAGES:
+                files[name] = path.read_bytes()
+            elif path.suffix == ".j2":
+                text = environment.get_template(name).render(values, managed=managed(inventory, name))
+                files[name.removesuffix(".j2")] = text.encode()
+    source = managed(inventory, "render.py")
+    files["steps"] = _lines(f"# {source}", *steps)
+    files["params.sh"] = _lines(f"# {source}", *_params(inventory, node, here))
+    return files
+
+
+def managed(inventory: Inventory, source: str) -> str:
+    """The header of every file we write: that it is managed, and from where."""
+    return f"Managed by {inventory.cluster.name} from provision/{source}; changes here are overwritten"
+
+
+def rdata(record: Record) -> str:
+    """A record's value as a zone file writes it (RFC 1035 section 5.1)."""
+    if record.type == "MX":
+        return f"{record.priority or 0} {record.value}."
+    if record.type == "CNAME":
+        return f"{record.value}."
+    if record.type == "TXT":
+        data = record.value.encode()
+        chunks = [data[at : at + TXT_CHUNK] for at in range(0, len(data), TXT_CHUNK)] or [b""]
+        return " ".join('"' + "".join(map(_character, chunk)) + '"' for chunk in chunks)
+    return record.value
+
+
+def _character(byte: int) -> str:
+    if byte in b'"\\':
+        return "\\" + chr(byte)
+    return chr(byte) if 32 <= byte < 127 else f"\\{byte:03d}"
+
+
+def _values(inventory: Inventory, node: Node, secrets: Secrets) -> dict[str, Any]:
+    """What templates may name."""
+    servers = [inventory.dns.primary, inventory.dns.secondary]
+    addresses = [str(inventory.nodes[name].address) for name in servers]
+    others = [str(inventory.nodes[name].address) for name in servers if name != node.name]
+    return {
+        "inventory": inventory,
+        "node": node,
+        "group": inventory.groups[node.group],
+        "secrets": secrets,
+        "name_servers": addresses,
+        "resolvers": ["127.0.0.1", *others] if node.name in servers else addresses,
+        "time_servers": [str(inventory.nodes[name].address) for name in inventory.ntp.servers],
+        "zones": zones(inventory),
+    }
+
+
+def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
+    """Shell assignments, quoted: what scripts need to know that no file of theirs says."""
+    dns, peers = inventory.dns, inventory.partner(node)
+    scalars: Mapping[str, str] = {
+        "CLUSTER": inventory.cluster.name,
+        "NODE": node.name,
+        "GROUP": node.group,
+        "ADDRESS": str(node.address),
+        "INTERFACE": inventory.network.interface,
+        "FLOATING": str(inventory.network.floating),
+        "TIMEZONE": inventory.cluster.timezone,
+        "LOGIN": inventory.users.login,
+        "CLUSTER_USER": inventory.users.cluster,
+        "SSH_GROUP": inventory.users.ssh_group,
+        "DNS_ROLE": {dns.primary: "primary", dns.secondary: "secondary"}.get(node.name, "none"),
+    }
+    lists: Mapping[str, list[str]] = {
+        "ROOMS": list(rooms(node, here)),
+        "PARTNERS": [str(peer.address) for peer in peers],
+        "SSH_PORTS": [str(port) for port in inventory.groups[node.group].ssh_ports],
+        "ZONES": [zone.name for zone in zones(inventory)],
+        "ZONE_FILES": [zone.file for zone in zones(inventory)],
+    }
+    return [
+        "# shellcheck shell=bash disable=SC2034",
+        *(f"{name}={shlex.quote(value)}" for name, value in scalars.items()),
+        *(f"{name}=({' '.join(map(shlex.quote, values))})" for name, values in lists.items()),
+    ]
+
+
+def _lines(*lines: str) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
