@@ -127,9 +127,13 @@ class Client:
         machine.bootp(time.monotonic())
         return self._lease(machine, patience, "BOOTP")
 
-    def release(self, lease: Lease) -> None:
-        """Give a lease back; the protocol has no answer to it.  Raises ProbeFailed of the socket."""
-        self._put(dhcp_machine.release(lease, int.from_bytes(os.urandom(4))))
+    def release(self, lease: Lease, *, broadcast: bool = False) -> None:
+        """Give a lease back, at its server or (`broadcast`) at any that lives; the protocol has no answer to it.
+
+        What one failover peer took back while the other was away can be active again when both have met, as
+        seen with ISC dhcpd 4.4: then release it once more.  Raises ProbeFailed of the socket.
+        """
+        self._put(dhcp_machine.release(lease, int.from_bytes(os.urandom(4)), broadcast=broadcast))
 
     def decline(self, lease: Lease) -> None:
         """Tell the server the address is in use by somebody else: it sets it aside."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -115,7 +115,7 @@ class ClientMachine:
         wanted: str | None = None,
         server: str | None = None,
         source: str | None = None,
-        uniform: Callable[[float, float], float] = random.uniform,
+        rng: random.Random | None = None,
     ) -> None:
         self.mac = wire.mac_text(wire.mac_bytes(mac))
         self.client_id = client_id
@@ -125,7 +125,7 @@ class ClientMachine:
         self.lease: Lease | None = None
         self.offers: list[Offer] = []
         self.tries = 0
-        self._uniform = uniform
+        self._rng = rng or random.Random()
         self._began = 0.0
         self._secs_base = self._secs = 0
         self._xid = 0
@@ -175,7 +175,7 @@ class ClientMachine:
     def _enter(self, now: float, state: State) -> None:
         self.state = state
         self.offers, self._chosen, self._held = [], None, None
-        self._xid = int(self._uniform(1, 2**32 - 1))
+        self._xid = self._rng.getrandbits(32)
         self._timer = _Timer(at=now)
 
     # ---- the wire
@@ -195,7 +195,7 @@ class ClientMachine:
             # The chosen server fell silent.  `secs` goes on counting: the acquisition is one (section 2).
             self._enter(now, State.SELECTING)
         interval = RETRANSMIT[min(self._timer.sent, len(RETRANSMIT) - 1)]
-        self._timer.at = now + interval * self._uniform(1 - JITTER, 1 + JITTER)
+        self._timer.at = now + interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
         self._timer.sent += 1
         self.tries += 1
         return self._message(now)
@@ -304,23 +304,26 @@ class ClientMachine:
                 )
 
 
-def release(lease: Lease, xid: int) -> bytes:
-    """The frame that gives a lease back: unicast from the leased address, never answered (section 4.4.6)."""
-    return _farewell(lease, xid, packet.RELEASE, ciaddr=lease.address)
+def release(lease: Lease, xid: int, *, broadcast: bool = False) -> bytes:
+    """The frame that gives a lease back: from the leased address to its server, never answered (section 4.4.6).
+
+    `broadcast` sends it to every server instead, for when the one that gave the lease is dead: its failover
+    partner takes it too.
+    """
+    options = [(53, bytes((packet.RELEASE,))), (54, socket.inet_aton(lease.server))]
+    payload = _farewell(lease, xid, options, ciaddr=lease.address)
+    dst, dst_mac = ("255.255.255.255", wire.BROADCAST) if broadcast else (lease.server, lease.server_mac)
+    return packet.frame(payload, lease.mac, src=lease.address, dst=dst, dst_mac=dst_mac)
 
 
 def decline(lease: Lease, xid: int) -> bytes:
     """The frame that says an address is in use by another (section 4.4.4): the server sets it aside."""
-    return _farewell(lease, xid, packet.DECLINE, ciaddr="0.0.0.0")
+    address, server = socket.inet_aton(lease.address), socket.inet_aton(lease.server)
+    options = [(53, bytes((packet.DECLINE,))), (50, address), (54, server)]
+    return packet.frame(_farewell(lease, xid, options, ciaddr="0.0.0.0"), lease.mac)
 
 
-def _farewell(lease: Lease, xid: int, kind: int, *, ciaddr: str) -> bytes:
-    options = [(53, bytes((kind,))), (54, socket.inet_aton(lease.server))]
-    if kind == packet.DECLINE:
-        options.insert(1, (50, socket.inet_aton(lease.address)))
+def _farewell(lease: Lease, xid: int, options: list[tuple[int, bytes]], *, ciaddr: str) -> bytes:
     if lease.client_id is not None:
         options.append((61, lease.client_id))
-    payload = packet.build(lease.mac, xid, broadcast=False, ciaddr=ciaddr, options=options)
-    if kind == packet.DECLINE:
-        return packet.frame(payload, lease.mac)
-    return packet.frame(payload, lease.mac, src=lease.address, dst=lease.server, dst_mac=lease.server_mac)
+    return packet.build(lease.mac, xid, broadcast=False, ciaddr=ciaddr, options=options)

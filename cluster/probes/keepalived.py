@@ -67,6 +67,7 @@ class _Line:
     block: list[_Line] | None = field(default=None)
 
 
+_INCLUDE = re.compile(r"include[a-z]?")  # include, includer, includem, ...
 _WORD = re.compile(r'"([^"]*)"|\'([^\']*)\'|[{}]|[^\s{}"\']+')
 
 
@@ -116,6 +117,8 @@ def _tree(text: str) -> list[_Line]:
                 opened.pop()
                 stack.pop()
                 statement = None
+            elif statement is None and not quoted and _INCLUDE.fullmatch(word):
+                raise ConfigError(number, f"{word} is not followed: give the files as one text")
             elif statement is None:
                 statement = _Line(number, [word])
                 stack[-1].append(statement)
@@ -136,8 +139,6 @@ def keepalived_conf(text: str) -> KeepalivedConf:
     raw: list[_Line] = []
     for line in _tree(text):
         match line.words[0]:
-            case "include" | "includem" | "includew" | "includer" | "includea":
-                raise ConfigError(line.number, f"{line.words[0]} is not followed: give the files as one text")
             case "global_defs":
                 for inner in line.block or []:
                     if inner.words[0] == "router_id":
