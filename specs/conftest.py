@@ -9,12 +9,12 @@ import pytest
 from specs.lanservices import looks as seen
 from specs.looks import Looks, Place, look
 
-advertisements = look(seen.advertisements)
-arp_owners = look(seen.arp_owners)
+advertisements = look(seen.advertisements, 2.3)
+arp_owners = look(seen.arp_owners, 0.5)
 clocks = look(seen.clocks)
-dhcp_leases = look(seen.dhcp_leases)
-dhcp_offers = look(seen.dhcp_offers)
-dhcp_reservations = look(seen.dhcp_reservations)
+dhcp_leases = look(seen.dhcp_leases, 1.3)
+dhcp_offers = look(seen.dhcp_offers, 2.5)
+dhcp_reservations = look(seen.dhcp_reservations, 1.5)
 ntp_replies = look(seen.ntp_replies)
 standings = look(seen.standings)
 transfers = look(seen.transfers)

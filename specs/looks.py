@@ -42,6 +42,7 @@ class Looks:
     """The looks of one run, each at most once."""
 
     KNOWN: ClassVar[dict[str, Callable[[Place], Any]]] = {}
+    SECONDS: ClassVar[dict[str, float]] = {}
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -69,13 +70,19 @@ class Looks:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def look(take: Callable[[Place], T]) -> Callable[..., T]:
+def patience(names: Iterable[str]) -> float:
+    """How long the slowest look among some fixtures takes, s."""
+    return max((Looks.SECONDS.get(name, 0.0) for name in names), default=0.0)
+
+
+def look(take: Callable[[Place], T], seconds: float = 0.0) -> Callable[..., T]:
     """A session fixture, named as the function, whose value is looked at in the background.
 
-    Every look has a deadline of its own; nothing here would end it.
+    `seconds`: how long it takes on a healthy cluster, where that is worth knowing.  Every look has a deadline
+    of its own; nothing here would end it.
     """
     name = take.__name__
-    Looks.KNOWN[name] = take
+    Looks.KNOWN[name], Looks.SECONDS[name] = take, seconds
 
     def fixture(looks: Looks) -> T:
         seen: T = looks.value(name)

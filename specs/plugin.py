@@ -55,12 +55,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("cluster", "specs of a cluster")
-    group.addoption(
-        "--inventory", metavar="FILE", help="the cluster to verify (default: inventory.yaml at the root)"
-    )
-    group.addoption(
-        "--disruptive", action="store_true", help="also run the specs that take services away for a while"
-    )
+    group.addoption("--inventory", metavar="FILE", help="the cluster to verify (default: inventory.yaml at the root)")
+    group.addoption("--disruptive", action="store_true", help="also run the specs that take services away for a while")
     group.addoption("--no-report", action="store_true", help="record nothing under reports/runs")
 
 
@@ -90,6 +86,9 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         return error.exit_code
     from specs.session import SpecRun
 
+    if _names_only_specs(config):
+        # It would import all of Hypothesis at the end, half a second, to say that nothing used it.
+        config.pluginmanager.unregister(name="hypothesispytest")
     config.pluginmanager.register(SpecRun(config, model), SpecRun.NAME)
     return None
 
@@ -97,11 +96,16 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def _names_specs(config: pytest.Config) -> bool:
     """Whether the run's arguments name something under specs/, or a folder that contains it."""
     specs = config.rootpath / SPECS
-    for argument in config.args:
-        path = (config.invocation_params.dir / argument.partition("::")[0]).resolve()
-        if path == specs or path in specs.parents or specs in path.parents:
-            return True
-    return False
+    return any(path == specs or path in specs.parents or specs in path.parents for path in _paths(config))
+
+
+def _names_only_specs(config: pytest.Config) -> bool:
+    specs = config.rootpath / SPECS
+    return all(path == specs or specs in path.parents for path in _paths(config))
+
+
+def _paths(config: pytest.Config) -> list[Path]:
+    return [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
 
 
 def _refuse_while_faulty(inventory: Inventory) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from cluster.errors import InputError
 from specs.gate import GONE, Gate
+from specs.looks import patience
 from specs.recording import Record
 
 if TYPE_CHECKING:
@@ -76,9 +77,7 @@ class SpecRun:
         for name in marker.args:
             if name not in self.inventory.groups:
                 known = ", ".join(self.inventory.groups)
-                raise pytest.Collector.CollectError(
-                    f"{definition.nodeid}: no group {name!r}; there are: {known}"
-                )
+                raise pytest.Collector.CollectError(f"{definition.nodeid}: no group {name!r}; there are: {known}")
         return [node.name for node in self.inventory.nodes.values() if node.group in marker.args]
 
     def _parametrize_each(
@@ -96,9 +95,10 @@ class SpecRun:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, None, None]:
-        """Gentle before disruptive; then by file, within a file by node, so that values read once serve all.
+        """Gentle before disruptive; then what waits for a slow look last; then by file, within a file by node.
 
-        pytest alone would group by every other parameter as well, and jump between nodes.
+        So values read once serve all, and slow looks are done when they are asked for.  pytest alone would group
+        by every other parameter as well, and jump between nodes.
         """
         files = {item.path: n for n, item in reversed(list(enumerate(items)))}
         place = {item: n for n, item in enumerate(items)}
@@ -113,6 +113,7 @@ class SpecRun:
         items.sort(
             key=lambda item: (
                 self._is_disruptive(item),
+                patience(getattr(item, "fixturenames", ())),
                 files.get(item.path, 0),
                 nodes.get(self._node_of(item) or "", -1),
                 place.get(item, 0),
@@ -193,9 +194,7 @@ class SpecRun:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._left_out:
             specs = "spec" if self._left_out == 1 else "specs"
-            terminalreporter.write_line(
-                f"{self._left_out} disruptive {specs} left out (--disruptive runs them)"
-            )
+            terminalreporter.write_line(f"{self._left_out} disruptive {specs} left out (--disruptive runs them)")
         if self._report is not None:
             terminalreporter.write_line(f"report: {self._report}")
 
