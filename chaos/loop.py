@@ -98,7 +98,7 @@ class Loop:
                         ready()
                 now = time.monotonic()
                 if now - due > STALL_S:
-                    self.emit("stall", now, late_s=now - due, at=due)
+                    self.emit("stall", now, late_s=now - due, at=now)
                 for prober in probers:
                     if prober.due() <= now:
                         prober.tick(now)

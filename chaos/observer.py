@@ -33,6 +33,7 @@ class Observer:
         self._plan, self._recorder = plan, recorder
         self._changed = threading.Condition()
         self._latest: dict[tuple[str, str], dict[str, Any]] = {}
+        self._good: set[str] = set()
         self._ready = False
         self._ended = False
         self._error: str | None = None
@@ -71,6 +72,11 @@ class Observer:
         """The last look at a service that ended (the fields of a `probe` event); None before the first."""
         with self._changed:
             return self._latest.get(("probe", service))
+
+    def seen_good(self, service: str) -> bool:
+        """Whether any look at a service was good so far."""
+        with self._changed:
+            return service in self._good
 
     def advertised(self, src: str) -> float:
         """When that address last advertised itself as master (monotonic s); minus infinity if it never did."""
@@ -146,5 +152,7 @@ class Observer:
             self._ready = True
         elif kind == "probe":
             self._latest["probe", event["service"]] = event
+            if event["ok"]:
+                self._good.add(event["service"])
         elif kind == "frame" and event["proto"] == "vrrp":
             self._latest["vrrp", event["src"]] = event

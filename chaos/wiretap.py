@@ -28,7 +28,11 @@ def only_arp_from(address: str) -> tuple[wire.Instruction, ...]:
 
 
 class Wiretap:
-    """Records who advertises, and who answers or announces itself as the owner of `address`."""
+    """Records who advertises, who announces itself as the owner of `address`, and who answers for it.
+
+    Advertisements and announcements are `frame` events; who answers is an `owners` event whenever that changes:
+    none is a gap, two are an overlap.
+    """
 
     def __init__(self, interface: str, address: str, *, period: float = 0.1) -> None:
         self.interface, self.address, self.period = interface, address, period
@@ -39,22 +43,32 @@ class Wiretap:
         self._loop, self._next = loop, now
         self._vrrp = vrrp.Listener(self.interface)
         self._arp = wire.packet_socket(self.interface, wire.ETH_ARP, only_arp_from(self.address), accept=[ASKING])
-        self._own = wire.own_mac(self.interface)
         self._question = arp.request(ASKING, "0.0.0.0", self.address)
+        self._asked = now
+        self._answers: set[str] = set()
+        self._owners: set[str] | None = None
         loop.watch(self._vrrp.fileno(), self._advertisements)
-        loop.watch(self._arp.fileno(), self._owners)
+        loop.watch(self._arp.fileno(), self._heard)
 
     def due(self) -> float:
         """When the next question is due."""
         return self._next
 
     def tick(self, now: float) -> None:
-        """Ask who has the address."""
+        """Note who answered the last question, and ask again."""
+        if now - self._asked >= self.period / 2:
+            self._settle()
+        self._asked, self._answers = now, set()
         self._next += self.period * (1 + int((now - self._next) / self.period))
         try:
             self._arp.send(self._question)
         except OSError:
             return  # lost; the next one follows soon
+
+    def _settle(self) -> None:
+        if self._answers != self._owners:
+            self._owners = self._answers
+            self._loop.emit("owners", self._asked, address=self.address, macs=sorted(self._answers))
 
     def stop(self) -> None:
         """Ask no more."""
@@ -85,7 +99,7 @@ class Wiretap:
                 addresses=list(ad.addresses),
             )
 
-    def _owners(self) -> None:
+    def _heard(self) -> None:
         for _ in range(DATAGRAMS):
             try:
                 got = wire.receive(self._arp)
@@ -94,6 +108,7 @@ class Wiretap:
                 heard = arp.parse(got.data, got.t)
             except ProbeFailed:
                 continue
-            if heard.sender_mac != self._own:
-                op = "announcement" if heard.gratuitous else "reply" if heard.op == arp.REPLY else "request"
-                self._loop.emit("frame", heard.t, proto="arp", src=heard.sender, mac=heard.sender_mac, op=op)
+            if heard.gratuitous:
+                self._loop.emit("frame", heard.t, proto="arp", src=heard.sender, mac=heard.sender_mac)
+            elif heard.op == arp.REPLY and heard.target_mac == ASKING:
+                self._answers.add(heard.sender_mac)

@@ -1,0 +1,352 @@
+"""One experiment: prove the partners fit, watch, break, hold, undo, prove the undo, and only then judge.
+
+The order is the safety.  The journal entry is on the disk before the fault is applied and leaves when the undo is
+proven; interrupts are requests; the undo runs whatever else fails.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chaos import guard, journal, judge, recovery
+from chaos.faults import Fault, Means, data
+from chaos.interrupt import Interrupts
+from chaos.leasing import clients
+from chaos.observer import Observer
+from chaos.watch import Plan
+from cluster import power
+from cluster.errors import ClusterError, NotUndone, Refused
+from cluster.health import Check, Health
+from cluster.inventory import Inventory
+from cluster.journal import Entry, check_undone
+from cluster.model import Claim
+from cluster.node import Fleet
+from cluster.probes import vrrp
+from cluster.record import Event, Recorder, events
+
+BASELINE_S = 1.5
+"""How long services are watched before the fault at least."""
+FIRST_LOOKS_S = 8.0
+"""How long the first good look at every service may take: a DHCP client repeats itself after 1, 2 and 4 s."""
+STEADY_S = 1.0
+"""How long services are watched after all is back."""
+HOLD_S = 10.0
+WATCHED = ("vip", "dns", "ntp", "tcp", "dhcp")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment came to; `healed` says that the undo is proven."""
+
+    fault: Fault
+    verdict: judge.Verdict
+    healed: bool
+    run: Path
+    claims: tuple[judge.Judged, ...]
+    reason: str
+    """Why, in one clause, where the claims do not say it."""
+    trouble: tuple[Check, ...] = ()
+    """Checks that did not come true again."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long the parts took: held, recovery."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 held, 1 broken, 4 inconclusive, 5 not undone."""
+        return judge.EXIT[self.verdict] if self.healed else NotUndone.exit_code
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return {
+            "fault": self.fault.kind,
+            "nodes": list(self.fault.nodes),
+            "verdict": self.verdict,
+            "healed": self.healed,
+            "run": str(self.run),
+            "claims": [claim.as_json() for claim in self.claims],
+            "reason": self.reason,
+        }
+
+
+def claims_about(inventory: Inventory, fault: Fault) -> tuple[Claim, ...]:
+    """The inventory's claims that this fault puts to the test."""
+    return tuple(c for c in inventory.claims if c.fault == fault.kind and c.losing in fault.nodes)
+
+
+def prove(
+    inventory: Inventory,
+    fleet: Fleet,
+    fault: Fault,
+    claims: Sequence[Claim] | None = None,
+    hold_s: float = HOLD_S,
+    *,
+    runs: Path | None = None,
+    command: str | None = None,
+    force: bool = False,
+    say: Say = lambda line: None,
+) -> Outcome:
+    """Apply a fault for `hold_s` seconds, undo it, prove the undo, and judge the claims (default: all about it).
+
+    Raises Refused when another command is at work, a fault is not undone, or the guard says no; InputError for
+    an unknown node.  Whatever happens after the fault is in the outcome, never raised.  Interrupted (SIGINT,
+    SIGTERM, SIGHUP) it undoes early, and the verdict can be no better than inconclusive.
+    """
+    for name in fault.nodes:
+        inventory.node(name)
+    chosen = claims_about(inventory, fault) if claims is None else tuple(claims)
+    command = command or f"chaos {fault.kind} {' '.join(fault.nodes)}"
+    with journal.held(inventory.state, command):
+        check_undone(inventory.state)
+        about = {
+            "command": command,
+            "cluster": inventory.cluster.name,
+            "profile": "production",
+            "nodes": [{"name": n.name, "group": n.group, "address": str(n.address)} for n in inventory.nodes.values()],
+        }
+        recorder = Recorder.start(runs or inventory.root / "reports" / "runs", "chaos", about)
+        experiment = _Experiment(inventory, fleet, fault, chosen, hold_s, recorder, command, force, say)
+        try:
+            with Interrupts() as interrupts:
+                outcome = experiment.run(interrupts)
+        except Refused as error:
+            recorder.finish(status="refused", exit=error.exit_code, reason=str(error))
+            raise
+        except BaseException as error:
+            recorder.finish(status="failed", exit=getattr(error, "exit_code", 1), reason=str(error))
+            raise
+        status = "interrupted" if experiment.interrupted else outcome.verdict
+        recorder.finish(status=status, exit=outcome.exit_code, healed=outcome.healed, reason=outcome.reason)
+        return outcome
+
+
+class _Experiment:
+    """The state of one experiment, from the guard to the verdict."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        fleet: Fleet,
+        fault: Fault,
+        claims: tuple[Claim, ...],
+        hold_s: float,
+        recorder: Recorder,
+        command: str,
+        force: bool,
+        say: Say,
+    ) -> None:
+        self.inventory, self.fleet, self.fault, self.claims = inventory, fleet, fault, claims
+        self.hold_s, self.recorder, self.command, self.force, self.say = hold_s, recorder, command, force, say
+        self.means = Means(inventory, fleet, power.driver(inventory))
+        self.health = Health(inventory, fleet)
+        self.interrupted = False
+        self.doubts: list[str] = []
+        self.seconds: dict[str, float] = {}
+        self.takeover: tuple[str, str, vrrp.Window, int] | None = None
+
+    def run(self, interrupts: Interrupts) -> Outcome:
+        """From the guard to the verdict."""
+        for name in self.fault.nodes:
+            if not self.means.power.is_on(name):
+                raise Refused(f"{name} has no power already; run: python -m chaos heal")
+        with Observer(self._plan(), self.recorder) as observer:
+            proof = self._before(observer)
+            before = recovery.failed_units(self.health, self.health.pair)
+            if interrupts.wait(0.0):
+                self.interrupted = True
+                return self._end(True, "interrupted before anything was done")
+            entry = self._announce()
+            try:
+                self._break(observer, interrupts)
+            finally:
+                trouble = self._mend(proof, observer)
+            if not trouble:
+                self.recorder.event("phase", name="steady")
+                observer.await_(lambda: not observer.alive, STEADY_S)
+            try:
+                observer.finish()
+            except ClusterError as error:
+                self.doubts.append(str(error))
+        if not trouble:
+            trouble = self._tell(recovery.residue(self.health, before=before), "residue")
+        if not trouble:
+            journal.proven(entry)
+        return self._end(not trouble, self._why_not(trouble), trouble)
+
+    def _plan(self) -> Plan:
+        inventory = self.inventory
+        return Plan(
+            parent=os.getpid(),
+            interface=self.health.interface,
+            floating=self.health.floating,
+            node=self.health.address(self.fault.nodes[0]),
+            dns_servers=tuple(map(self.health.address, (inventory.dns.primary, inventory.dns.secondary))),
+            dns_name=f"{inventory.fqdn('float')}.",
+            ntp_servers=tuple(map(self.health.address, inventory.ntp.servers)),
+            dhcp_clients=clients(inventory.dhcp.split),
+        )
+
+    def _before(self, observer: Observer) -> guard.Proof:
+        """The baseline, and meanwhile the guard."""
+        began = time.monotonic()
+        self.recorder.event("phase", name="baseline")
+        self.say("looking whether the cluster can lose " + " and ".join(self.fault.nodes))
+        proof = guard.look(self.health, self.fault.nodes)
+        for check in proof.checks:
+            self.recorder.event("guard", **vars(check), forced=self.force)
+        if not self.force:
+            proof.demand()
+        elif proof.failed:
+            self.say(f"--force passes over: {guard.story(proof.failed)}")
+        observer.await_(lambda: all(observer.seen_good(service) for service in WATCHED), FIRST_LOOKS_S)
+        observer.await_(lambda: not observer.alive, began + BASELINE_S - time.monotonic())
+        self._arithmetic(observer)
+        return proof
+
+    def _arithmetic(self, observer: Observer) -> None:
+        """What VRRP promises when the owner of the address is lost, by the survivor's live configuration."""
+        owner = max(self.health.pair, key=lambda name: observer.advertised(self.health.address(name)))
+        others = [name for name in self.health.pair if name != owner]
+        if owner not in self.fault.nodes or not others:
+            return
+        survivor = others[0]
+        try:
+            instance = self.health.vrrp_instance(survivor)
+            window = vrrp.window(instance.advert_int, instance.priority, instance.version)
+        except (ClusterError, ValueError) as error:
+            self.doubts.append(f"the takeover could not be predicted: {error}")
+            return
+        self.takeover = (owner, survivor, window, instance.vrid)
+
+    def _announce(self) -> Entry:
+        """The journal entry, on the disk before anything else happens."""
+        entry = journal.write(
+            self.inventory.state,
+            data(self.fault),
+            self.fault.nodes,
+            undo=self.fault.undoing,
+            command=self.command,
+            run=self.recorder.folder,
+        )
+        self._record_fault("planned", None, None)
+        self.recorder.flush()
+        return entry
+
+    def _record_fault(self, state: str, began: float | None, ended: float | None) -> None:
+        self.recorder.event(
+            "fault", fault=self.fault.kind, node=self.fault.nodes[0], state=state, began=began, ended=ended
+        )
+
+    def _break(self, observer: Observer, interrupts: Interrupts) -> None:
+        """Apply the fault and hold it, for as long as it is watched and nobody asks to stop."""
+        self.recorder.event("phase", name="fault")
+        began = time.monotonic()
+        try:
+            self.fault.apply(self.means)
+        except ClusterError as error:
+            self.doubts.append(f"the fault was not applied: {error}")
+            return
+        ended = time.monotonic()
+        self._record_fault("applied", began, ended)
+        self.say(f"{self.fault.title}; watching for {self.hold_s:g} s")
+        while (left := ended + self.hold_s - time.monotonic()) > 0 and observer.alive:
+            if interrupts.wait(min(left, 0.2)):
+                break
+        self.seconds["held"] = time.monotonic() - ended
+        if interrupts.asked is not None:
+            self.interrupted = True
+            self.doubts.append(f"interrupted by {interrupts.asked.name} after {self.seconds['held']:.1f} s")
+
+    def _mend(self, proof: guard.Proof, observer: Observer) -> tuple[Check, ...]:
+        """Undo, and wait until everything is as before; what did not come true is returned."""
+        self.recorder.event("phase", name="recovery")
+        self.say(f"undoing: {self.fault.undoing}")
+        try:
+            began, ended = recovery.undo(self.means, [self.fault])
+        except ClusterError as error:
+            return (Check("undo", self.fault.nodes[0], False, str(error)),)
+        self._record_fault("undone", began, ended)
+        self.recorder.flush()
+        trouble = self._tell(recovery.prove(self.health, self.fault.nodes, excused=proof.excused), "recovery")
+        self.seconds["recovery"] = time.monotonic() - began
+        if not trouble:
+            self.say(f"all is back {self.seconds['recovery']:.1f} s after the undo began")
+        return trouble
+
+    def _tell(self, checks: tuple[Check, ...], when: str) -> tuple[Check, ...]:
+        for check in checks:
+            self.recorder.event("proof", when=when, **vars(check))
+        return tuple(check for check in checks if not check.ok)
+
+    def _why_not(self, trouble: tuple[Check, ...]) -> str:
+        if trouble:
+            return f"not proven undone: {guard.story(trouble)}; run: python -m chaos heal"
+        return "; ".join(self.doubts)
+
+    # -- judging
+
+    def _end(self, healed: bool, reason: str, trouble: tuple[Check, ...] = ()) -> Outcome:
+        self.recorder.flush()
+        seen = list(events(self.recorder.folder))
+        judged = self._judge(seen)
+        for claim in judged:
+            self.recorder.event("claim", losing=claim.losing, **claim.as_json())
+        if not self.claims:
+            reason = reason or f"the inventory claims nothing about losing {' and '.join(self.fault.nodes)}"
+        return Outcome(
+            self.fault,
+            judge.overall(judged),
+            healed,
+            self.recorder.folder,
+            judged,
+            reason,
+            trouble,
+            self.seconds,
+        )
+
+    def _judge(self, seen: list[Event]) -> tuple[judge.Judged, ...]:
+        window = judge.fault_window(seen)
+        doubts = list(self.doubts)
+        if window is not None and (why := judge.took_hold(seen, window)):
+            doubts.append(why)
+        promise = self._takeover(seen, window)
+        looks = judge.looks(seen)
+        return tuple(
+            judge.judge(
+                claim.name,
+                claim.losing,
+                claim.service,
+                claim.budget,
+                looks.get(claim.service, []),
+                window,
+                doubt=doubts[0] if doubts else None,
+                promise=promise if claim.service == "vip" else None,
+            )
+            for claim in self.claims
+        )
+
+    def _takeover(self, seen: list[Event], window: judge.Window | None) -> judge.Promise | None:
+        """Record the VRRP arithmetic; what it promises to clients."""
+        if self.takeover is None or window is None:
+            return None
+        owner, survivor, promised, vrid = self.takeover
+        addresses = self.health.address(owner), self.health.address(survivor)
+        found = judge.takeover(seen, *addresses, vrid, promised.master_down, window)
+        self.recorder.event(
+            "window",
+            low_s=promised.client_low,
+            high_s=promised.client_high,
+            predicted_s=promised.master_down,
+            measured_s=found.measured_s,
+            overlap_s=found.overlap_s,
+            verdict=found.verdict,
+            lost=owner,
+            survivor=survivor,
+            source=f"keepalived.conf of {survivor}",
+        )
+        return judge.Promise(promised.client_low, promised.client_high)

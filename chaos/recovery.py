@@ -1,0 +1,116 @@
+"""Bringing back what a fault took, and proving it: powered, reachable, serving, and nothing left behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Sequence
+
+from chaos.faults import Fault, Means
+from chaos.leasing import clients
+from cluster.errors import ClusterError, ProbeFailed
+from cluster.health import Check, Health
+from cluster.probes import dhcp
+from cluster.wait import Deadline, until
+
+PROOF_S = 90.0
+"""How long a recovery may take: a Pi B+ boots in 40 s; its daemons, failover and preemption need 15 s more."""
+UNDO_S = 30.0
+"""How long the power driver may go on failing before that is the end of it."""
+
+
+def undo(means: Means, faults: Iterable[Fault]) -> tuple[float, float]:
+    """Undo faults, insisting while the power driver fails; returns when it began and ended (monotonic s).
+
+    Raises WaitTimeout naming the driver's last error.
+    """
+    began = time.monotonic()
+    for fault in faults:
+        _insist(fault, means)
+    return began, time.monotonic()
+
+
+def _insist(fault: Fault, means: Means) -> None:
+    def once() -> bool:
+        fault.undo(means)
+        return True
+
+    until(once, deadline=UNDO_S, what=fault.undoing, every=0.5)
+
+
+def prove(
+    health: Health,
+    names: Iterable[str],
+    *,
+    deadline: float | Deadline = PROOF_S,
+    excused: Sequence[tuple[str, str | None]] = (),
+) -> tuple[Check, ...]:
+    """Wait until the cluster is as it should be; returns every check with its outcome, but the `excused` ones."""
+    return health.await_all(list(dict.fromkeys([*health.pair, *names])), deadline, but=excused)
+
+
+def failed_units(health: Health, names: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """The units that have failed now, each with its node; a node that cannot be asked adds none."""
+    found: set[tuple[str, str]] = set()
+    for name in names:
+        try:
+            found |= {(name, unit) for unit in health.facts(name).failed_units}
+        except ClusterError:
+            continue
+    return frozenset(found)
+
+
+def residue(
+    health: Health,
+    *,
+    deadline: float | Deadline = 10.0,
+    before: Collection[tuple[str, str]] = (),
+    skip: Collection[str] = (),
+) -> tuple[Check, ...]:
+    """Whether anything is left behind: failed units, `before` excepted, and leases of our own clients.
+
+    Waits a moment, because the pair tells each other of a released lease with some delay.  Ask it when no
+    observer runs; nodes in `skip` are not asked.
+    """
+    end = Deadline.of(deadline)
+    ours = set(clients(health.inventory.dhcp.split))
+
+    def look(name: str) -> str:
+        facts = health.facts(name)
+        if failed := [unit for unit in facts.failed_units if (name, unit) not in before]:
+            raise ProbeFailed(f"{name}: failed units: {', '.join(failed)}", reason="failed-units")
+        if left := [address for address, mac in facts.leases if mac in ours]:
+            raise ProbeFailed(f"{name}: leases left with synthetic clients: {', '.join(left)}", reason="leases")
+        return "none"
+
+    def check(name: str) -> Check:
+        try:
+            return Check("residue", name, True, until(lambda: look(name), deadline=end, what="residue", every=0.25))
+        except ClusterError as error:
+            return Check("residue", name, False, str(error))
+
+    return tuple(check(name) for name in health.pair if name not in skip)
+
+
+def give_back_leases(health: Health) -> int:
+    """Release what synthetic clients still hold, as after an observer that was killed; how many there were.
+
+    A server takes a release whoever gave the lease, and tells its peer (dhcpd(8), failover).
+    """
+    ours, found = set(clients(health.inventory.dhcp.split)), set[tuple[str, str]]()
+    for name in health.pair:
+        for address, mac in health.facts(name).leases:
+            if mac in ours and (address, mac) not in found:
+                found.add((address, mac))
+                lease = dhcp.Lease(
+                    address=address,
+                    server=health.address(name),
+                    lease_s=0.0,
+                    options={},
+                    seconds=0.0,
+                    tries=0,
+                    mac=mac,
+                    server_mac=health.inventory.node(name).mac,
+                    at=0.0,
+                )
+                dhcp.Client(health.interface, mac).release(lease)
+    return len(found)
