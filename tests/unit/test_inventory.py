@@ -392,3 +392,9 @@ def test_no_value_in_any_place_makes_a_traceback(section: str, data: st.DataObje
         place, key = inner, data.draw(st.sampled_from(deeper))
     place[key] = data.draw(tree)
     verdict(yaml.safe_dump(whole, allow_unicode=True))
+
+
+def test_a_claim_can_name_every_fault_there_is() -> None:
+    from chaos.faults import FAULTS
+
+    assert set(FAULTS) == fields.FAULTS
