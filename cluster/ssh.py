@@ -135,24 +135,18 @@ class Connection:
         sock = _dial(node, address, port, deadline)
         transport = _Transport(sock)
         try:
-            options = transport.get_security_options()
             pinned = [t for pin in keys.pins(node, host) for t in _algorithms(pin.type)]
-            options.kex = _known(KEX, options.kex)
-            options.ciphers = _known(CIPHERS, options.ciphers)
-            options.key_types = _known((*pinned, *HOST_KEYS), options.key_types)
-            transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = deadline.left
-            transport.start_client(timeout=deadline.left)
-            if not transport.initial_kex_done:
+            if not greet(transport, deadline, pinned):
                 raise Unreachable(node, f"{host} accepted the connection but did not speak SSH in time")
             shown = transport.get_remote_server_key()
             keys.verify(node, host, shown.get_name(), shown.asbytes())
             _log_in(node, host, transport, login)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            _hang_up(sock, transport)
+            hang_up(sock, transport)
             why = str(error) or "the connection was closed"
             raise Unreachable(node, f"no SSH with {host}: {why}") from error
         except BaseException:
-            _hang_up(sock, transport)
+            hang_up(sock, transport)
             raise
         return cls(node, sock, transport)
 
@@ -224,7 +218,21 @@ class Connection:
 
     def close(self) -> None:
         """Hang up; commands under way fail.  Never blocks on the peer."""
-        _hang_up(self._sock, self._transport)
+        hang_up(self._sock, self._transport)
+
+
+def greet(transport: paramiko.Transport, deadline: Deadline, host_keys: Sequence[str] = ()) -> bool:
+    """Agree on keys, asking for the given types of host key first; False when the deadline passed meanwhile.
+
+    Raises paramiko.SSHException, EOFError, OSError.
+    """
+    options = transport.get_security_options()
+    options.kex = _known(KEX, options.kex)
+    options.ciphers = _known(CIPHERS, options.ciphers)
+    options.key_types = _known((*host_keys, *HOST_KEYS), options.key_types)
+    transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = deadline.left
+    transport.start_client(timeout=deadline.left)
+    return transport.initial_kex_done
 
 
 def _dial(node: str, address: str, port: int, deadline: Deadline) -> socket.socket:
@@ -300,7 +308,8 @@ def _drain(channel: paramiko.Channel, read: Callable[[int], bytes], deadline: De
         parts.append(part)
 
 
-def _hang_up(sock: socket.socket, transport: paramiko.Transport) -> None:
+def hang_up(sock: socket.socket, transport: paramiko.Transport) -> None:
+    """Close a connection at once, whatever the peer does."""
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)  # wakes the transport's thread, which else looks every 100 ms
     transport.close()

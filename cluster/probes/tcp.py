@@ -16,7 +16,7 @@ def connect(address: str, port: int, deadline: float | Deadline = 1.0) -> float:
     Raises ProbeFailed: `refused`, `timeout`, `unreachable`, `reset`.
     """
     began = time.monotonic()
-    with _connected(address, port, Deadline.of(deadline)):
+    with dial(address, port, Deadline.of(deadline)):
         return time.monotonic() - began
 
 
@@ -26,7 +26,7 @@ def banner(address: str, port: int, deadline: float | Deadline = 2.0, *, limit: 
     Raises ProbeFailed as `connect`, and `closed` when the server hung up before a whole line.
     """
     end, got = Deadline.of(deadline), b""
-    with _connected(address, port, end) as sock:
+    with dial(address, port, end) as sock:
         while b"\n" not in got and len(got) < limit:
             try:
                 sock.settimeout(max(end.left, 0.001))
@@ -39,7 +39,8 @@ def banner(address: str, port: int, deadline: float | Deadline = 2.0, *, limit: 
     return got.split(b"\n", 1)[0].rstrip(b"\r")
 
 
-def _connected(address: str, port: int, deadline: Deadline) -> socket.socket:
+def dial(address: str, port: int, deadline: Deadline) -> socket.socket:
+    """A connected socket; raises ProbeFailed as `connect`."""
     try:
         return socket.create_connection((address, port), timeout=max(deadline.left, 0.001))
     except OSError as error:
