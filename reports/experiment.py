@@ -120,10 +120,11 @@ class Advert:
 
 @dataclass(frozen=True)
 class Wire:
-    """What was captured: advertisements by node, and gratuitous ARP by node."""
+    """What was captured: advertisements and gratuitous ARP by node, and who answered for the address since when."""
 
     adverts: Mapping[str, Sequence[Advert]] = field(default_factory=dict)
     arp: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    owners: Sequence[tuple[float, tuple[str, ...]]] = ()
 
 
 def wire_of(run: Run) -> Wire:
@@ -144,9 +145,14 @@ def wire_of(run: Run) -> Wire:
         if event.get("proto") == "arp":
             mac = str(event.get("mac"))
             arp[macs.get(mac, mac)].append(t)
+    owners = [
+        (t, tuple(macs.get(str(mac), str(mac)) for mac in answered))
+        for event in run.of("owners")
+        if (t := number(event.get("t"))) is not None and isinstance(answered := event.get("macs"), list)
+    ]
     order = {str(n.get("name")): i for i, n in enumerate(nodes_of(run))}
     by_place = sorted(adverts, key=lambda name: (order.get(name, 99), name))
-    return Wire({name: sorted(adverts[name], key=lambda a: a.t) for name in by_place}, dict(arp))
+    return Wire({name: sorted(adverts[name], key=lambda a: a.t) for name in by_place}, dict(arp), owners)
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,27 @@ def services_of(looks: Mapping[str, Sequence[Look]], fault: Fault | None) -> lis
             )
         )
     return found
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question to the cluster before the fault or after its undo, and what was found."""
+
+    title: str
+    ok: bool
+    detail: str
+
+
+def checks_of(run: Run) -> dict[str, list[Check]]:
+    """The guard's checks and the proofs', by when they were made; those that were not in order first."""
+    found: dict[str, list[Check]] = defaultdict(list)
+    for event in run.events:
+        if event.get("kind") in ("guard", "proof"):
+            when = "Before the fault" if event["kind"] == "guard" else f"After: {event.get('when', 'proof')}"
+            node = event.get("node")
+            title = f"{event.get('name')} of {node}" if node is not None else str(event.get("name"))
+            found[when].append(Check(title, event.get("ok") is True, str(event.get("detail") or "")))
+    return {when: sorted(checks, key=lambda check: check.ok) for when, checks in found.items()}
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def pictures(
             phases=phases,
             services=services,
             advertisers=advertisers,
+            owners=[timeline.Reign(since, names) for since, names in wire.owners],
             takeover=takeover,
             stalls=[(s.began, s.ended) for s in experiment.stalls_of(run)],
             axis="seconds from the fault" if fault is not None else "seconds from the start",

@@ -122,6 +122,7 @@ def page(run: Run) -> str:
             stalls=stalls,
             worst_stall=max((s.ended - s.began for s in stalls), default=0.0),
             services=[asdict(s) | {"label": label(s.name, fault)} for s in experiment.services_of(looks, fault)],
+            checks=experiment.checks_of(run),
             specs=specs,
             counts=counts,
             rate=_rate(run, len(specs)),
@@ -143,7 +144,12 @@ def _bar(claim: Claim, right: float) -> Markup:
 
 
 def sentences(run: Run, fault: Fault | None) -> list[str]:
-    """The fault, told; empty when nothing was done to the cluster."""
+    """The fault and why the run came to no better end, told; empty when nothing was done to the cluster."""
+    reason = str(run.about.get("reason") or "")
+    return [*_told(run, fault), *([reason[:1].upper() + reason[1:] + "."] if reason else [])]
+
+
+def _told(run: Run, fault: Fault | None) -> list[str]:
     if fault is None:
         planned = [event for event in run.of("fault") if event.get("state") == "planned"]
         if planned:

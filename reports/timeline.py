@@ -42,6 +42,14 @@ class Advertiser:
 
 
 @dataclass(frozen=True)
+class Reign:
+    """Who answered for the floating address from one moment on: nobody, one, or more than one."""
+
+    since: float
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Takeover:
     """The arithmetic of a takeover: from the last advertisement of the lost owner, on the events' clock."""
 
@@ -63,6 +71,7 @@ class Picture:
     phases: Sequence[tuple[float, str]] = ()
     services: Sequence[Service] = ()
     advertisers: Sequence[Advertiser] = ()
+    owners: Sequence[Reign] = ()
     takeover: Takeover | None = None
     stalls: Sequence[tuple[float, float]] = ()
     axis: str = "seconds from the fault"
@@ -104,13 +113,15 @@ class _Canvas:
 def draw(picture: Picture) -> Markup:
     """The picture as one <svg> element, safe to put into a page as it is."""
     canvas = _Canvas(picture)
-    lanes = len(picture.services) + len(picture.advertisers) + (2 if _has_takeover(picture) else 0)
-    bottom = TOP + lanes * (LANE + GAP) + (GAP if picture.advertisers else 0)
+    lanes = len(picture.services) + len(picture.advertisers) + bool(picture.owners) + 2 * _has_takeover(picture)
+    bottom = TOP + lanes * (LANE + GAP) + (GAP if picture.advertisers or picture.owners else 0)
     _grid(canvas, bottom)
     for service in picture.services:
         _service(canvas, service)
-    if picture.advertisers:
+    if picture.advertisers or picture.owners:
         canvas.y += GAP
+    if picture.owners:
+        _owners(canvas, picture)
     for advertiser in picture.advertisers:
         _advertiser(canvas, advertiser, picture)
     if picture.takeover is not None and _has_takeover(picture):
@@ -228,6 +239,24 @@ def _advertiser(canvas: _Canvas, advertiser: Advertiser, picture: Picture) -> No
         x = (left + right) / 2
         path = f"M{_n(x - 5)} {_n(y - 5)}h10l-5 7z"
         canvas.add(f'<path d="{path}" class="tl-arp"><title>gratuitous ARP</title></path>')
+    canvas.y += LANE + GAP
+
+
+def _owners(canvas: _Canvas, picture: Picture) -> None:
+    _label(canvas, "owner", "who answers ARP", "tl-note")
+    y = canvas.y
+    last = Reign(picture.ended, ())
+    for reign, after in pairwise([*sorted(picture.owners, key=lambda r: r.since), last]):
+        if after.since <= picture.began or reign.since >= picture.ended:
+            continue
+        left, right = canvas.x(reign.since), canvas.x(after.since)
+        css = {0: "tl-failed", 1: "tl-owner"}.get(len(reign.names), "tl-overlap")
+        inset = 4.0 if len(reign.names) == 1 else 0.0
+        text = " and ".join(reign.names) or "nobody"
+        canvas.rect(left, y + inset, max(right - left, 1.0), LANE - 2 * inset, css, text)
+        if right - left > 8 * len(text):
+            dark = "tl-owner-name" if len(reign.names) == 1 else "tl-owner-none"
+            canvas.text((left + right) / 2, y + LANE / 2 + 4, text, dark, "middle")
     canvas.y += LANE + GAP
 
 

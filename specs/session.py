@@ -196,7 +196,12 @@ class SpecRun:
             specs = "spec" if self._left_out == 1 else "specs"
             terminalreporter.write_line(f"{self._left_out} disruptive {specs} left out (--disruptive runs them)")
         if self._report is not None:
-            terminalreporter.write_line(f"report: {self._report}")
+            terminalreporter.write_line(f"report: {self._shown(self._report)}")
+
+    def _shown(self, path: Path) -> str:
+        """A path as short as it can be typed where pytest was started."""
+        here = self.config.invocation_params.dir
+        return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _label(value: object) -> str:

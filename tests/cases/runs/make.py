@@ -52,6 +52,12 @@ def _story() -> Iterator[dict[str, Any]]:
     yield {"t": FAULT - 0.01, **fault, "state": "planned", "began": None, "ended": None}
     yield {"t": OFF, **fault, "state": "applied", "began": FAULT, "ended": OFF}
     yield {"t": ON + 0.4, **fault, "state": "undone", "began": ON, "ended": ON + 0.4}
+    for kind, t, name, node in (
+        ("guard", FAULT - 0.5, "services", "beta"),
+        ("guard", FAULT - 0.4, "failover", None),
+        ("proof", HANDED + 2, "services", "alpha"),
+    ):
+        yield {"t": t, "kind": kind, "when": "recovery", "name": name, "node": node, "ok": True, "detail": "all run"}
     yield {"t": 5011.062, "kind": "stall", "late_s": 0.062, "at": 5011.062}
     yield {
         "t": END,
@@ -113,6 +119,9 @@ def _frames(rng: random.Random) -> Iterator[dict[str, Any]]:
     for n in range(5):
         yield arp(TAKEN + 0.001 + 0.0002 * n, 8)
         yield arp(HANDED + 0.001 + 0.0002 * n, 6)
+    for t, hosts in ((START, [6]), (OFF, []), (TAKEN, [8]), (HANDED, [6, 8]), (HANDED + 0.1, [6])):
+        macs = [f"b8:27:eb:00:00:{host:02d}" for host in hosts]
+        yield {"t": t, "kind": "owners", "address": "192.168.10.111", "macs": macs}
     for n in range(int(END - HANDED)):
         yield advert(HANDED + n, "alpha", 100)
 
