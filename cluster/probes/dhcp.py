@@ -77,7 +77,7 @@ class Client:
     def discover(self, secs: int = 0, *, wait: float | Deadline = 2.5) -> tuple[Offer, ...]:
         """The offers of all servers that answer a DISCOVER within `wait` s; takes no lease.
 
-        A server pings an address for 1 s before it offers it (dhcpd(8)), so a shorter wait sees nothing.
+        A server pings an address for 1 s before it offers it (dhcpd(8)), so a shorter wait can see nothing.
         In a failover pair only one peer answers, unless `secs` is above the load balance maximum.  The
         DISCOVER is sent once more in the wait.  Raises ProbeFailed (`permission`, `interface`).
         """
