@@ -2,10 +2,11 @@
 # Tries the project as a stranger would: a fresh Debian, booted with systemd in a container, to which only git
 # and ca-certificates were added; the last commit is cloned into it and `./run specs`, `./run tests` must pass.
 #
-#   tests/fresh/fresh.sh [--user] [--suite NAME] [--keep] [COMMAND...]
+#   tests/fresh/fresh.sh [--user] [--suite NAME] [--no-systemd] [--keep] [COMMAND...]
 #
 #   --user        as an ordinary user who has sudo (default: as root)
 #   --suite NAME  another release from the same mirror, such as trixie (default: the host's own)
+#   --no-systemd  with something else as its first process
 #   --keep        leave the container's tree behind for a look
 #   COMMAND...    instead of './run specs' './run tests'; each is one shell command line
 #
@@ -19,12 +20,13 @@ die() {
     exit 2
 }
 
-user=root keep='' suite=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME-}")
+user=root keep='' systemd=yes suite=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME-}")
 host_suite=$suite
 while [ $# -gt 0 ]; do
     case $1 in
     --user) user=someone ;;
     --suite) suite=${2:?--suite needs the name of a release} && shift ;;
+    --no-systemd) systemd='' ;;
     --keep) keep=yes ;;
     -*) die "unknown option $1; the first lines of $0 tell which there are" ;;
     *) break ;;
@@ -98,7 +100,7 @@ sources() {
 build() {
     say "making a minimal $suite in $root"
     apt-config dump | grep -E '^Acquire::(http|https|ftp|Check-)[^ ]* "[^"]' >"$work/apt.conf" || true
-    packages=systemd-sysv,git,ca-certificates
+    packages="systemd-sysv,git,ca-certificates"
     [ "$user" = root ] || packages=$packages,sudo
     sources | mmdebstrap --mode=root --variant=minbase --include="$packages" --aptopt="$work/apt.conf" \
         "$suite" "$root" - >"$work/mmdebstrap.log" 2>&1 || {
@@ -148,13 +150,18 @@ boot() {
         fi
         # The whole of /proc/sys and /sys, as a machine of its own has; cgroup v2, as every new system has.
         export SYSTEMD_NSPAWN_API_VFS_WRITABLE=1 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_LOCK=0
-        exec systemd-nspawn --quiet --register=no "$@" --boot --machine="$machine" --directory="$root" \
-            --console=pipe --capability=all --resolv-conf=off --timezone=off --link-journal=no \
-            --system-call-filter='@keyring' </dev/null >"$work/console.log" 2>&1
+        set -- --quiet --register=no "$@" --machine="$machine" --directory="$root" --console=pipe \
+            --capability=all --resolv-conf=off --timezone=off --link-journal=no --system-call-filter='@keyring'
+        if [ -n "$systemd" ]; then set -- "$@" --boot; else set -- "$@" --as-pid2 sleep infinity; fi
+        exec systemd-nspawn "$@" </dev/null >"$work/console.log" 2>&1
     ) &
     nspawn=$!
     n=0
-    until inside systemctl is-system-running 2>/dev/null | grep -qE 'running|degraded'; do
+    until if [ -n "$systemd" ]; then
+        inside systemctl is-system-running 2>/dev/null | grep -qE 'running|degraded'
+    else
+        inside true 2>/dev/null
+    fi; do
         n=$((n + 1))
         if [ $n -gt 300 ] || ! kill -0 "$nspawn" 2>/dev/null; then
             tail -n 20 "$work/console.log" >&2
