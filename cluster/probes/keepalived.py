@@ -33,7 +33,7 @@ class Instance:
     advert_int: float
     addresses: tuple[str, ...]
     auth_type: str
-    auth_sha256: str | None
+    auth_sha256: str | None = field(repr=False)  # eight letters can be found from their digest: never shown
     nopreempt: bool
     preempt_delay: float
     version: int
