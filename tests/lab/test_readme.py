@@ -22,13 +22,16 @@ MORE = (
     "python -m lab status --json",
     "python -m lab --inventory inventory.yaml status",
     "python -m lab shell alpha",
-    "python -m provision alpha --check",
+    "python -m provision --inventory inventory.yaml beta --check",
+    "python -m chaos --inventory inventory.yaml status --json",
     "python -m reports build",
     "python -m reports build all",
 )
 #: Options that another test tries: (module, option) -> the file that does.
 ELSEWHERE: dict[tuple[str, str], str] = {
     ("lab", "--vanilla"): "tests/lab/test_virtual_lab.py",
+    ("reports", "--port"): "tests/unit/test_reports.py",
+    ("chaos", "--force"): "tests/lab/test_chaos.py",
 }
 
 
