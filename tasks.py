@@ -18,7 +18,8 @@ from invoke.tasks import task
 
 ROOT = Path(__file__).parent
 RUNS = ROOT / "reports" / "runs"
-PYTHON = (sys.executable, "-m")
+#: The interpreter that `run` made, as everybody can type it from the root.
+PYTHON = (".venv/bin/python", "-m")
 #: Folders that hold nothing we wrote.
 FOREIGN = {".git", ".venv", ".state", "runs", "__pycache__"}
 
@@ -72,13 +73,15 @@ def specs(_: Context) -> None:
     """Lab up, provisioned, verified; then alpha is killed for 10 s and every claim about it judged."""
     began = time.time()
     ready()
-    code = call(*PYTHON, "pytest", "specs/")
+    code = call(".venv/bin/pytest", "specs/")
     if code:
         print("The cluster is not green, so nothing is killed.")
     else:
         code = call(*PYTHON, "chaos", "kill", "alpha", "--for", "10s")
     reports = [page for page in sorted(RUNS.glob("*/report.html")) if page.stat().st_mtime >= began]
-    print("\nReports:", *reports, sep="\n  ")
+    print()
+    for page in reports:
+        print(f"report: {page}")
     print("The lab stays up; `./run lab-down` takes it down.")
     if code:
         raise Exit(code=code)
@@ -88,14 +91,14 @@ def specs(_: Context) -> None:
 def tests(_: Context) -> None:
     """The project's own tests: unit, then those that use the lab."""
     ready()
-    must(*PYTHON, "pytest", "tests/unit", "tests/lab")
+    must(".venv/bin/pytest", "tests/unit", "tests/lab")
 
 
 @task
 def bench(_: Context) -> None:
     """The benchmarks."""
     ready()
-    must(*PYTHON, "pytest", "tests/bench")
+    must(".venv/bin/pytest", "tests/bench")
 
 
 @task
