@@ -74,16 +74,26 @@ class _Pages(SimpleHTTPRequestHandler):
             render(folder)
         super().do_GET()
 
+    def end_headers(self) -> None:
+        """A page asked for again is made again, so nothing may be kept."""
+        self.send_header("Cache-Control", "no-store")
+        super().end_headers()
+
     def log_message(self, format: str, *args: object) -> None:
         """Silent: the terminal is for the address alone."""
 
 
-def _serve(port: int) -> int:
-    RUNS.mkdir(exist_ok=True)
+def server_of(port: int) -> ThreadingHTTPServer:
+    """A server of the runs' folder on loopback, not yet running; port 0 takes any that is free."""
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), functools.partial(_Pages, directory=str(RUNS)))
+        return ThreadingHTTPServer(("127.0.0.1", port), functools.partial(_Pages, directory=str(RUNS)))
     except (OSError, OverflowError) as error:
         raise InputError(f"--port {port}: {error}; choose another") from None
+
+
+def _serve(port: int) -> int:
+    RUNS.mkdir(exist_ok=True)
+    server = server_of(port)
     print(f"http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
     try:
         server.serve_forever()

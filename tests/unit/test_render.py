@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 from xml.etree import ElementTree
 
 import pytest
 
-from reports.__main__ import main
+from reports.__main__ import main, server_of
 from reports.bars import interval, length
 from reports.headline import headline
 from reports.render import index, page, render
@@ -282,6 +285,32 @@ class TestCommands:
         write(runs / "20260921-150000-specs", [], kind="specs")
         assert main(["build", "yesterday"]) == 2
         assert "no run 'yesterday'; the newest are: 20260921-150000-specs" in capsys.readouterr().err
+
+    def test_pages_are_served_fresh_to_this_machine_alone(self, runs: Path) -> None:
+        folder = write(runs / "20260921-150000-specs", spec_run(), kind="specs")
+        server = server_of(0)
+        assert server.server_address[0] == "127.0.0.1"
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            base = f"http://127.0.0.1:{server.server_port}"
+            with urlopen(f"{base}/", timeout=5) as answer:
+                assert "3 of 79 specs failed" in answer.read().decode()
+            (folder / "report.html").write_text("old")
+            with urlopen(f"{base}/{folder.name}/report.html", timeout=5) as answer:
+                assert "Skipped, and why" in answer.read().decode()
+                assert answer.headers["Cache-Control"] == "no-store"
+            with pytest.raises(HTTPError, match="404"):
+                urlopen(f"{base}/../../../etc/passwd", timeout=5)
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join(5)
+
+    @pytest.mark.parametrize("port", [99999, -1])
+    def test_an_impossible_port_is_a_mistake(self, port: int, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["serve", "--port", str(port)]) == 2
+        assert "choose another" in capsys.readouterr().err
 
 
 def test_the_generated_run_is_what_it_says() -> None:
