@@ -203,9 +203,9 @@ def show_outcome(outcome: Outcome) -> None:
         reason = row[5] if row[4] in (judge.BROKEN, judge.INCONCLUSIVE) else ""
         print("  ".join([*cells, reason]).rstrip())
     print()
-    print(f"verdict: {outcome.verdict}" + (f" ({outcome.reason})" if outcome.reason else ""))
-    if not outcome.healed:
-        print("NOT UNDONE: run `python -m chaos heal`")
+    print(f"verdict: {outcome.verdict}")
+    if outcome.reason:
+        print(outcome.reason)
 
 
 def show_list(inventory: Inventory) -> int:

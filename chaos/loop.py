@@ -53,7 +53,7 @@ class Loop:
         self._read: dict[int, Callable[[], None]] = {}
         self._events: list[dict[str, Any]] = []
         self._pending: deque[bytes] = deque()
-        self._flushed = 0.0
+        self._flushed = time.monotonic()
         self._running = True
         self._end = float("inf")
         self._offset = time.time() - time.monotonic()
