@@ -241,9 +241,39 @@ class Facts:
         return int(self.sections["processes"])
 
     @cached_property
+    def passwordless(self) -> tuple[str, ...]:
+        """The users whose password is empty: anybody can become one of them."""
+        return tuple(self._lines("no password"))
+
+    @cached_property
+    def lookups(self) -> dict[str, frozenset[str]]:
+        """What the node's DNS servers say to each complete name that was asked."""
+        return self._answers("lookups")
+
+    @cached_property
+    def short_lookups(self) -> dict[str, frozenset[str]]:
+        """The same for the short names, under the complete name that the search list made of each."""
+        return self._answers("short lookups")
+
+    def _answers(self, section: str) -> dict[str, frozenset[str]]:
+        found: dict[str, frozenset[str]] = {}
+        current = ""
+        for line in self._lines(section):
+            address, _, *name = line.split()
+            current = name[0] if name else current  # it stands on the first line of each answer only
+            found[current] = found.get(current, frozenset()) | {address}
+        return found
+
+    @cached_property
     def modules(self) -> frozenset[str]:
         """The kernel's loaded modules."""
         return frozenset(line.split()[0] for line in self._lines("modules"))
+
+    @cached_property
+    def blacklist(self) -> frozenset[str]:
+        """The modules that are not loaded for the hardware they drive, modprobe.d(5)."""
+        words = (line.split() for line in self._lines("blacklist"))
+        return frozenset(line[1] for line in words if line[0] == "blacklist" and len(line) > 1)
 
     @cached_property
     def lease(self) -> Lease | None:
@@ -299,6 +329,8 @@ def command(
     paths: Iterable[str] = (),
     units: Iterable[str] = (),
     commands: Iterable[str] = (),
+    names: Iterable[str] = (),
+    short_names: Iterable[str] = (),
 ) -> str:
     """The shell script (POSIX, for root) whose output `parse` understands; it changes nothing."""
     unit_names = shlex.join(units)
@@ -327,6 +359,10 @@ def command(
         "disks": "df -x tmpfs -x devtmpfs -x squashfs --output=source,pcent,ipcent,target | tail -n +2",
         "processes": 'n=0; for p in /proc/[0-9]*/exe; do [ -e "$p" ] && n=$((n+1)); done; echo $n',
         "modules": "cat /proc/modules",
+        "blacklist": "cat /etc/modprobe.d/*.conf",
+        "lookups": _lookups(names),
+        "short lookups": _lookups(short_names),
+        "no password": 'getent shadow | while IFS=: read -r u p _; do [ -n "$p" ] || echo $u; done',
         "lease": f"cat /run/systemd/netif/leases/$(cat /sys/class/net/{shlex.quote(interface)}/ifindex) || "
         f"nmcli -t -f DHCP4 device show {shlex.quote(interface)}",
         "end": ":",
@@ -335,6 +371,12 @@ def command(
     for name, body in sections.items():
         lines += [f"printf '\\036{name}\\n'", body]
     return "\n".join(lines) + "\n"
+
+
+def _lookups(names: Iterable[str]) -> str:
+    """Ask DNS and nothing else; five seconds at most, though each name alone could take that long."""
+    words = shlex.join(names)
+    return f"timeout 5 getent -s hosts:dns ahostsv4 {words}" if words else ":"
 
 
 def _sysctl(keys: Iterable[str]) -> str:

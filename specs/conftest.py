@@ -6,18 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
+from specs.base import looks as base
 from specs.lanservices import looks as seen
 from specs.looks import Looks, Place, look
 
 advertisements = look(seen.advertisements, 2.3)
 arp_owners = look(seen.arp_owners, 0.5)
 clocks = look(seen.clocks)
+all_doors = look(base.all_doors)
+all_facts = look(base.all_facts)
 dhcp_leases = look(seen.dhcp_leases, 1.3)
 dhcp_offers = look(seen.dhcp_offers, 2.5)
 dhcp_reservations = look(seen.dhcp_reservations, 1.5)
 ntp_replies = look(seen.ntp_replies)
 standings = look(seen.standings)
 transfers = look(seen.transfers)
+
+doors = base.doors
+facts = base.facts
 
 _LOOKS = pytest.StashKey[Looks]()
 

@@ -1,0 +1,124 @@
+"""What holds on every node, as data: named once, read by the look that gathers it and the specs that judge it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from cluster.inventory import Inventory, Node
+
+
+class Setting(NamedTuple):
+    """A kernel setting; `ours` when a container has one of its own, else it is the host's."""
+
+    name: str
+    value: str
+    ours: bool
+
+
+def settings(inventory: Inventory) -> list[Setting]:
+    """No IPv6, buffers that MPI wants, more local ports that are sooner used again, and protection."""
+    interfaces = ("all", "default", inventory.network.interface)
+    return [
+        *(Setting(f"net.ipv6.conf.{name}.disable_ipv6", "1", True) for name in interfaces),
+        Setting("net.ipv4.ip_local_port_range", "1024 65535", True),
+        Setting("net.ipv4.tcp_tw_reuse", "1", True),
+        Setting("net.ipv4.tcp_syncookies", "1", True),
+        Setting("net.core.rmem_max", "16777216", False),
+        Setting("net.core.wmem_max", "4194304", False),
+        Setting("kernel.randomize_va_space", "2", False),
+        Setting("kernel.sysrq", "1", False),
+    ]
+
+
+class Path(NamedTuple):
+    """A folder or file and who may do what with it."""
+
+    name: str
+    mode: str
+    owner: str
+    group: str
+
+
+def home(inventory: Inventory) -> str:
+    """The login user's home."""
+    return f"/home/{inventory.users.login}"
+
+
+def folders(inventory: Inventory) -> list[Path]:
+    """The folders of every node."""
+    login = inventory.users.login
+    return [
+        Path("/opt/cluster", "0755", "root", "root"),
+        Path("/opt/cluster/data", "0755", "root", "root"),
+        Path("/opt/cluster/bin", "0755", login, login),
+        Path("/opt/cluster/mysrc", "0700", login, login),
+        *(Path(f"/root/{name}", "0750", "root", "root") for name in ("bin", "tmp", "crontab", "rpicluster")),
+        Path("/etc/rpicluster", "0700", "root", "root"),
+        Path(home(inventory), "0700", login, login),
+        Path(f"{home(inventory)}/tmp", "0750", login, login),
+        Path(f"{home(inventory)}/crontab", "0750", login, login),
+        Path(f"{home(inventory)}/.ssh", "0700", login, login),
+    ]
+
+
+def files(inventory: Inventory) -> list[Path]:
+    """Files whose owner or mode decides who can get in, or who can become root."""
+    login = inventory.users.login
+    return [
+        Path("/opt/cluster/data/info_host.txt", "0444", "root", "root"),
+        Path(f"{home(inventory)}/.ssh/authorized_keys", "0600", login, login),
+        Path("/etc/ssh/ssh_host_ed25519_key", "0600", "root", "root"),
+        Path("/etc/passwd", "0644", "root", "root"),
+        Path("/etc/shadow", "0640", "root", "shadow"),
+        Path("/etc/sudoers", "0440", "root", "root"),
+    ]
+
+
+# Written by the provisioner: each says so in its first line, because changes made by hand do not last.
+MANAGED = (
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc/machine-info",
+    "/etc/modprobe.d/rpicluster.conf",
+    "/etc/sysctl.d/60-rpicluster.conf",
+    "/etc/ssh/sshd_config.d/10-rpicluster.conf",
+    "/etc/chrony/chrony.conf",
+    "/etc/default/chrony",
+    "/opt/cluster/data/info_host.txt",
+)
+
+HOST_KEYS = {kind: f"/etc/ssh/ssh_host_{kind}_key.pub" for kind in ("ed25519", "ecdsa", "rsa")}
+
+RUNNING = ("ssh.service", "chrony.service")  # on every node, now and after the next boot
+NEVER = (  # nothing upgrades itself unasked, nothing announces names, nothing offers radio
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "avahi-daemon.service",
+    "avahi-daemon.socket",
+    "bluetooth.service",
+)
+
+COMMANDS = ("curl", "dig", "lsof", "nc", "tmux", "busybox", "chronyc", "sudo")  # an operator's tools, every node
+
+# sshd_config(5), as `sshd -T` prints it; ports and groups follow from the inventory.
+SSHD = {
+    "permitrootlogin": "no",
+    "passwordauthentication": "no",
+    "kbdinteractiveauthentication": "no",
+    "permitemptypasswords": "no",
+    "hostbasedauthentication": "no",
+    "pubkeyauthentication": "yes",
+    "addressfamily": "inet",
+    "clientaliveinterval": "120",
+}
+
+BLACKLISTED = ("snd_bcm2835", "brcmfmac", "brcmutil", "cfg80211", "bluetooth")
+BLACKLISTED_ON_SERVERS = ("usb_storage", "usbhid")
+
+
+def blacklisted(inventory: Inventory, node: Node) -> list[str]:
+    """The kernel modules that stay out of a node: radio and sound, and on servers also USB disks and keyboards."""
+    servers = node.group in ("lanservices", "compute")
+    return [*BLACKLISTED, *(BLACKLISTED_ON_SERVERS if servers else ())]
