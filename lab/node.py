@@ -87,7 +87,7 @@ class VirtualNode:
         address = f"{self.inventory.nodes[self.name].address}/{lan.cidr.prefixlen}"
         (folder / "20-lab.network").write_text(
             f"# The lab gives this node its address.\n[Match]\nName={lan.interface}\n"
-            f"[Network]\nAddress={address}\nGateway={lan.gateway}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+            f"[Network]\nAddress={address}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
         )
 
     def on(self) -> None:
