@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -100,58 +101,55 @@ class Listener:
 
     def read(self) -> Iterator[Arp]:
         """What has arrived by now, without waiting; malformed packets are left out."""
-        while (got := wire.receive(self._sock)) is not None:
-            try:
+        for _ in range(wire.BATCH):
+            if (got := wire.receive(self._sock)) is None:
+                return
+            with suppress(wire.Malformed):
                 yield parse(got.data, got.t)
-            except wire.Malformed:
-                continue
+
+    def until(self, deadline: float | Deadline) -> Iterator[Arp]:
+        """What arrives until the deadline, as it comes; malformed packets are left out."""
+        for got in wire.arrivals(self._sock, Deadline.of(deadline)):
+            with suppress(wire.Malformed):
+                yield parse(got.data, got.t)
 
     def wait(self, deadline: float | Deadline) -> bool:
         """Whether something can be read before the deadline."""
         return wire.wait(self._sock, Deadline.of(deadline))
 
 
-def who_has(
-    interface: str, address: str, *, deadline: float | Deadline = 0.5, settle: float | None = None
-) -> frozenset[str]:
+def who_has(interface: str, address: str, *, deadline: float | Deadline = 0.5) -> frozenset[str]:
     """The hardware addresses of all that answer one ARP request; empty when nobody does.
 
-    Waits until the deadline, since a second owner may answer late; `settle` ends the wait that many
-    seconds after the first answer.  Needs CAP_NET_RAW.  Raises ProbeFailed (`permission`, `interface`).
+    Waits until the deadline, since a second owner may answer late.  Needs CAP_NET_RAW.  Raises ProbeFailed
+    (`permission`, `interface`).
     """
-    end, owners = Deadline.of(deadline), set[str]()
-    own = wire.own_mac(interface)
-    with Listener(interface) as ear:
-        ear.send(request(own, wire.own_address(interface) or "0.0.0.0", address))
-        while ear.wait(end):
-            for heard in ear.read():
-                if heard.op == REPLY and heard.sender == address and heard.sender_mac != own:
-                    owners.add(heard.sender_mac)
-                    if settle is not None and len(owners) == 1:
-                        end = Deadline(min(end.at, heard.t + settle))
-    return frozenset(owners)
+    return who_have(interface, [address], deadline=deadline)[address]
 
 
 def who_have(
     interface: str, addresses: Iterable[str], *, deadline: float | Deadline = 0.5
 ) -> dict[str, frozenset[str]]:
     """`who_has` for many addresses in one wait: the hardware addresses that answer for each."""
-    end = Deadline.of(deadline)
     owners: dict[str, set[str]] = {address: set() for address in addresses}
-    own = wire.own_mac(interface)
-    with Listener(interface) as ear:
-        for address in owners:
-            ear.send(request(own, wire.own_address(interface) or "0.0.0.0", address))
-        while ear.wait(end):
-            for heard in ear.read():
-                if heard.op == REPLY and heard.sender in owners and heard.sender_mac != own:
-                    owners[heard.sender].add(heard.sender_mac)
+    for heard in _answers(interface, owners, Deadline.of(deadline)):
+        owners[heard.sender].add(heard.sender_mac)
     return {address: frozenset(found) for address, found in owners.items()}
 
 
 def owner(interface: str, address: str, *, deadline: float | Deadline = 0.5) -> str:
     """The hardware address of the first that answers; raises ProbeFailed (`timeout`, ...)."""
-    found = who_has(interface, address, deadline=deadline, settle=0.0)
-    if not found:
-        raise ProbeFailed(f"nobody answers ARP for {address} on {interface}", reason="timeout")
-    return min(found)
+    for heard in _answers(interface, [address], Deadline.of(deadline)):
+        return heard.sender_mac
+    raise ProbeFailed(f"nobody answers ARP for {address} on {interface}", reason="timeout")
+
+
+def _answers(interface: str, addresses: Iterable[str], end: Deadline) -> Iterator[Arp]:
+    asked, own = set(addresses), wire.own_mac(interface)
+    sender = wire.own_address(interface) or "0.0.0.0"
+    with Listener(interface) as ear:
+        for address in asked:
+            ear.send(request(own, sender, address))
+        for heard in ear.until(end):
+            if heard.op == REPLY and heard.sender in asked and heard.sender_mac != own:
+                yield heard

@@ -132,10 +132,7 @@ def query(server: str, deadline: float | Deadline = 1.0, *, port: int = PORT) ->
             sock.send(request)
         except OSError as error:
             raise wire.failed(error, f"ntp {server}") from error
-        while wire.wait(sock, end):
-            got = wire.receive(sock, f"ntp {server}")
-            if got is None:
-                continue
+        for got in wire.arrivals(sock, end, f"ntp {server}"):
             try:
                 packet = parse(got.data)
             except wire.Malformed as error:
@@ -152,7 +149,7 @@ def query(server: str, deadline: float | Deadline = 1.0, *, port: int = PORT) ->
 
 @dataclass(frozen=True)
 class Source:
-    """One line of `chronyc -n -c sources`; times in s.
+    """One line of `chronyc -n -c sources`; times in s, last_rx since the last answer (infinite: none yet).
 
     mode `^` server, `=` peer, `#` local clock; state `*` selected, `+` combined, `-` not combined,
     `?` unusable, `x` falseticker, `~` too variable; reach: the last eight polls, as bits.
@@ -209,7 +206,7 @@ def sources(text: str) -> tuple[Source, ...]:
             found.append(
                 Source(
                     mode, state, name, int(stratum), int(poll), int(reach, 8),
-                    _number(last), _number(offset), _number(measured), _number(error),
+                    _ago(last), _number(offset), _number(measured), _number(error),
                 )
             )  # fmt: skip
         except ValueError as why:
@@ -234,6 +231,11 @@ def tracking(text: str) -> Tracking:
         )  # fmt: skip
     except ValueError as why:
         raise wire.Malformed(f"chronyc tracking: {line[:200]!r}: {why}") from why
+
+
+def _ago(text: str) -> float:
+    seconds = int(text)
+    return math.inf if seconds == 2**32 - 1 else float(seconds)  # chronyd's way to say never
 
 
 def _number(text: str) -> float:

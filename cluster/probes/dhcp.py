@@ -186,7 +186,9 @@ class Client:
                 until = end.at if timer is None else min(timer, end.at)
                 poll.poll(max(0.0, until - time.monotonic()) * 1000)
                 for each in socks:
-                    while (got := wire.receive(each)) is not None:
+                    for _ in range(wire.BATCH):
+                        if (got := wire.receive(each)) is None:
+                            break
                         event = machine.receive(got.t, got.data, verify=got.verify)
                         if isinstance(event, Nak):
                             refused = event

@@ -82,10 +82,7 @@ def ping(address: str, deadline: float | Deadline = 1.0) -> float:
             sock.sendto(build(ident, seq, nonce), (address, 0))
         except OSError as error:
             raise wire.failed(error, f"ping {address}") from error
-        while wire.wait(sock, end):
-            got = wire.receive(sock)
-            if got is None:
-                continue
+        for got in wire.arrivals(sock, end, f"ping {address}"):
             try:
                 echo = parse(got.data)
             except wire.Malformed:

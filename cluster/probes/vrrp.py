@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -165,22 +165,28 @@ class Listener:
 
     def read(self) -> Iterator[Advertisement]:
         """What has arrived by now, without waiting; packets that are no valid advertisement are left out."""
-        while (got := wire.receive(self._sock)) is not None:
-            try:
-                eth = wire.ethernet(got.data)
-                yield parse(eth.payload, got.t, mac=eth.src)
-            except wire.Malformed:
-                continue
+        for _ in range(wire.BATCH):
+            if (got := wire.receive(self._sock)) is None:
+                return
+            yield from _valid(got)
+
+    def until(self, deadline: float | Deadline) -> Iterator[Advertisement]:
+        """What arrives until the deadline, as it comes."""
+        for got in wire.arrivals(self._sock, Deadline.of(deadline)):
+            yield from _valid(got)
 
     def wait(self, deadline: float | Deadline) -> bool:
         """Whether something can be read before the deadline."""
         return wire.wait(self._sock, Deadline.of(deadline))
 
 
+def _valid(got: wire.Captured) -> Iterator[Advertisement]:
+    with suppress(wire.Malformed):
+        eth = wire.ethernet(got.data)
+        yield parse(eth.payload, got.t, mac=eth.src)
+
+
 def capture(interface: str, seconds: float) -> tuple[Advertisement, ...]:
     """Every advertisement heard on an interface within that time; raises ProbeFailed as Listener."""
-    end, heard = Deadline(time.monotonic() + seconds), list[Advertisement]()
     with Listener(interface) as ear:
-        while ear.wait(end):
-            heard.extend(ear.read())
-    return tuple(heard)
+        return tuple(ear.until(seconds))

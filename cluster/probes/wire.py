@@ -13,7 +13,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -295,6 +295,7 @@ def receive(sock: socket.socket, what: str = "receiving") -> Captured | None:
     return Captured(t, data, verify)
 
 
+BATCH = 256  # how many packets a listener's `read` takes at a time, so that a flood cannot hold its caller
 _LITTLE = struct.pack("=H", 1) == b"\1\0"
 
 
@@ -303,6 +304,23 @@ def wait(sock: socket.socket, deadline: Deadline) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(deadline.left * 1000))
+
+
+def arrivals(sock: socket.socket, deadline: Deadline, what: str = "receiving") -> Iterator[Captured]:
+    """Every packet that reaches a socket before the deadline; raises ProbeFailed that begins with `what`.
+
+    The kernel's time stamp decides, not ours: an answer in time counts also when we are late to read it, and
+    traffic that never stops does not keep us beyond the deadline.
+    """
+    while True:
+        got = receive(sock, what)
+        if got is None:
+            if not wait(sock, deadline):
+                return
+        elif got.t > deadline.at:
+            return
+        else:
+            yield got
 
 
 def interface_towards(address: str) -> str:

@@ -164,6 +164,30 @@ def test_time_stamps_are_the_kernels_and_monotonic() -> None:
             assert wire.receive(ear) is None
 
 
+def test_arrivals_end_with_the_deadline_under_a_flood_and_count_what_came_in_time() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as ear,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mouth,
+    ):
+        ear.bind(("127.0.0.1", 0))
+        wire.stamp(ear)
+        end = Deadline.after(0.1)
+        mouth.sendto(b"in time", ear.getsockname())
+        time.sleep(0.2)
+        mouth.sendto(b"too late", ear.getsockname())
+        assert [got.data for got in wire.arrivals(ear, end)] == [b"in time"]
+        assert [got.data for got in wire.arrivals(ear, end)] == []
+        began = time.monotonic()
+        for _ in wire.arrivals(ear, Deadline.after(0.2)):
+            for _ in range(20):
+                mouth.sendto(b"flood", ear.getsockname())
+        mouth.sendto(b"flood", ear.getsockname())
+        for _ in wire.arrivals(ear, Deadline.after(0.2)):
+            for _ in range(20):
+                mouth.sendto(b"flood", ear.getsockname())
+        assert time.monotonic() - began < 1.0
+
+
 @needs_root
 def test_the_address_of_an_interface() -> None:
     with Lan("left") as lan, lan.inside("left"):
