@@ -146,7 +146,7 @@ def _bar(claim: Claim, right: float) -> Markup:
 def sentences(run: Run, fault: Fault | None) -> list[str]:
     """The fault and why the run came to no better end, told; empty when nothing was done to the cluster."""
     reason = str(run.about.get("reason") or "")
-    return [*_told(run, fault), *([reason[:1].upper() + reason[1:] + "."] if reason else [])]
+    return [*_told(run, fault), *_noticed(run), *([reason[:1].upper() + reason[1:] + "."] if reason else [])]
 
 
 def _told(run: Run, fault: Fault | None) -> list[str]:
@@ -167,11 +167,23 @@ def _told(run: Run, fault: Fault | None) -> list[str]:
     if window is not None:
         predicted, measured = number(window.get("predicted_s")), number(window.get("measured_s"))
         if measured is not None and predicted is not None:
+            survivor, lost = window.get("survivor") or "Another node", window.get("lost") or fault.node
             told.append(
-                f"The address was taken over {measured:.3f} s after its owner's last advertisement; "
+                f"{survivor} took over the floating address {measured:.3f} s after {lost}'s last advertisement; "
                 f"the protocol predicts {predicted:.3f} s."
             )
     return told
+
+
+def _noticed(run: Run) -> list[str]:
+    """What clients noticed, by the judged claims."""
+    claims = experiment.claims_of(run)
+    out = [c for c in claims if c.at_least > 0 or (c.at_most or 0.0) > 0]
+    never = ", ".join(c.service for c in claims if c.verdict == "held" and c not in out)
+    told = ", ".join(f"{c.service} for {bars.interval(c.at_least, c.at_most)}" for c in out)
+    if out:
+        return [f"Clients were without {told}" + (f"; {never} never failed." if never else ".")]
+    return [f"Clients noticed nothing: {never} never failed."] if never else []
 
 
 def warnings(run: Run) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import shutil
 import threading
 import time
 from html.parser import HTMLParser
@@ -82,13 +84,38 @@ def test_a_chaos_page_tells_verdicts_fault_and_arithmetic(chaos: Path) -> None:
     for expected in (
         "1 of 5 claims broken",
         "alpha was powered off at 14:13:25 UTC and powered on again after 10.09 s.",
-        "taken over 3.649 s after its owner's last advertisement; the protocol predicts 3.648 s",
+        "took over the floating address 3.649 s after alpha's last advertisement; the protocol predicts 3.648 s",
+        "Clients were without dhcp for 2.10 to 7.90 s, vip for 3.28 to 3.32 s, tcp for 3.29 to 3.33 s",
+        "; dns never failed.",
         "losing-alpha-dhcp ✘ broken 0 s 2.10 to 7.90 s",
         "losing-alpha-ntp ? inconclusive",
         "losing-alpha-vip ✔ held 4.00 s 3.28 to 3.32 s",
         "The observer was late 1 time, by 62 ms at worst",
         "Around the fault",
         "The whole experiment",
+    ):
+        assert expected in text
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A run that chaos really recorded, in the lab, on a busy machine."""
+    case = Path(__file__).parents[1] / "cases" / "runs" / "kill-alpha"
+    folder = tmp_path / "20261123-025620-chaos"
+    folder.mkdir()
+    shutil.copy(case / "run.json", folder)
+    (folder / "events.jsonl").write_bytes(gzip.decompress((case / "events.jsonl.gz").read_bytes()))
+    return folder
+
+
+def test_a_run_that_was_really_recorded(recorded: Path) -> None:
+    text = shown(recorded)
+    for expected in (
+        "All 5 claims held",
+        "beta took over the floating address 3.649 s after alpha's last advertisement; the protocol predicts 3.648 s.",
+        "Clients were without vip for 2.65 to 2.67 s, tcp for 2.60 to 2.70 s; dns, ntp, dhcp never failed.",
+        "Before the fault: 14 of 14 in order",
+        "The observer itself was never late.",
     ):
         assert expected in text
 
