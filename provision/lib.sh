@@ -234,9 +234,10 @@ checked_install() {
   [ -z "$CHECK" ] || return 0
 
   local backup=$root.old
-  mkdir "$backup"
   for ((i = 0; i < ${#files[@]}; i += 4)); do
-    [ ! -e "${files[i + 1]}" ] || cp -a --parents -t "$backup" -- "${files[i + 1]}"
+    [ -e "${files[i + 1]}" ] || continue
+    mkdir -p -- "$backup${files[i + 1]%/*}"
+    cp -a -- "${files[i + 1]}" "$backup${files[i + 1]}"
   done
   for ((i = 0; i < ${#files[@]}; i += 4)); do put_file "${files[@]:i:4}"; done
   # What systemd itself reads, or reads for the daemon, is not taken up by a reload.

@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 BASE = "base"  # the room of every node
 COMMON = ("lib.sh", "run.sh")
 PACKAGES = "packages.txt"
+LAST = "90"
 KEYS = "base/authorized_keys"  # what first contact installs, too
 TXT_CHUNK = 255  # octets in one character-string: RFC 1035 section 3.3
 
@@ -39,6 +40,12 @@ def rooms(node: Node, here: Path = HERE) -> tuple[str, ...]:
     return (BASE, *([node.group] if (here / node.group).is_dir() and node.group != BASE else []))
 
 
+def steps(node: Node, here: Path = HERE) -> tuple[str, ...]:
+    """The scripts that configure a node, in the order they run: room by room, those from 90 on at the very end."""
+    names = [f"{room}/{path.name}" for room in rooms(node, here) for path in sorted((here / room).glob("*.sh"))]
+    return tuple(sorted(names, key=lambda name: name.rpartition("/")[2] >= LAST))
+
+
 def zones(inventory: Inventory) -> tuple[Zone, ...]:
     """The zones that the primary serves: forward and reverse."""
     return (
@@ -53,7 +60,7 @@ def bundle(inventory: Inventory, node: Node, secrets: Secrets, here: Path = HERE
     Raises jinja2.UndefinedError for a template that names what does not exist: a bug, not an input.
     """
     files = {name: (here / name).read_bytes() for name in COMMON}
-    steps: list[str] = []
+    order = steps(node, here)
     environment = Environment(
         loader=FileSystemLoader(here),
         undefined=StrictUndefined,
@@ -63,20 +70,17 @@ def bundle(inventory: Inventory, node: Node, secrets: Secrets, here: Path = HERE
         autoescape=False,  # shell, DNS and daemon configuration: nothing here is HTML
     )
     environment.filters["rdata"] = rdata
-    values = _values(inventory, node, secrets)
+    values = {**_values(inventory, node, secrets), "steps": order}
     for room in rooms(node, here):
         for path in sorted((here / room).iterdir()):
             name = f"{room}/{path.name}"
-            if path.suffix == ".sh":
-                steps.append(name)
-                files[name] = path.read_bytes()
-            elif path.name == PACKAGES:
+            if path.suffix == ".sh" or path.name == PACKAGES:
                 files[name] = path.read_bytes()
             elif path.suffix == ".j2":
                 text = environment.get_template(name).render(values, managed=managed(inventory, name))
                 files[name.removesuffix(".j2")] = text.encode()
     source = managed(inventory, "render.py")
-    files["steps"] = _lines(f"# {source}", *steps)
+    files["steps"] = _lines(f"# {source}", *order)
     files["params.sh"] = _lines(f"# {source}", *_params(inventory, node, here))
     return files
 

@@ -13,5 +13,3 @@ ensure_dir /etc/rpicluster 0700 root:root
 home=$(getent passwd "$LOGIN" | cut -d: -f6)
 ensure_dir "$home" 0700 "$LOGIN:$LOGIN"
 for name in tmp crontab; do ensure_dir "$home/$name" 0750 "$LOGIN:$LOGIN"; done
-
-install_file "$BUNDLE/base/info_host.txt" /opt/cluster/data/info_host.txt 0444 root:root
