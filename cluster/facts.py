@@ -33,7 +33,10 @@ class User:
 
 @dataclass(frozen=True)
 class File:
-    """What stat(1) says: `kind` in its words ("regular file", "directory"...), `mode` as four octal digits."""
+    """What stat(1) says: `kind` in its words ("regular file", "directory"...), `mode` as four octal digits.
+
+    `first_line` is there for files that were asked for as texts; what may hold a secret is not read.
+    """
 
     kind: str
     mode: str
@@ -279,7 +282,8 @@ class Facts:
     def lease(self) -> Lease | None:
         """The DHCP lease of the interface, None where its client holds none or is one we cannot read.
 
-        Read from systemd-networkd (/run/systemd/netif/leases) or NetworkManager (nmcli, DHCP4).
+        Read from NetworkManager (nmcli, DHCP4) or systemd-networkd, whose lease file is private to it; but
+        nothing else in Debian 12's systemd 252 tells which server gave the lease.
         """
         text = self.sections["lease"]
         networkd = dict(re.findall(r"^([A-Z_0-9]+)=(.*)$", text, re.M))
@@ -327,6 +331,7 @@ def command(
     address: IPv4Address | str,
     sysctls: Iterable[str] = (),
     paths: Iterable[str] = (),
+    texts: Iterable[str] = (),
     units: Iterable[str] = (),
     commands: Iterable[str] = (),
     names: Iterable[str] = (),
@@ -346,7 +351,7 @@ def command(
         "users": "getent passwd",
         "groups": "getent group",
         "sshd": f"sshd -T -C user={shlex.quote(login)},host=$(uname -n),addr={address}",
-        "files": _files(paths),
+        "files": _files(paths, texts),
         "failed": "systemctl list-units --state=failed --plain --no-legend --no-pager",
         "system": "systemctl is-system-running",
         "units": f"systemctl show --no-pager -p Id -p LoadState -p ActiveState -p UnitFileState -- {unit_names}"
@@ -384,12 +389,14 @@ def _sysctl(keys: Iterable[str]) -> str:
     return f"grep -sH . {shlex.join(files)}" if files else ":"
 
 
-def _files(paths: Iterable[str]) -> str:
-    """stat of each path, and the first line of those that are files."""
-    words = shlex.join(paths)
-    if not words:
+def _files(paths: Iterable[str], texts: Iterable[str]) -> str:
+    """stat of each path; the first line too of those that are texts for anybody to read, and of no other."""
+    asked = dict.fromkeys(paths, "no") | dict.fromkeys(texts, "yes")
+    if not asked:
         return ":"
+    words = " ".join(f"{text}:{shlex.quote(path)}" for path, text in asked.items())
     return (
-        f'for f in {words}; do first=; [ ! -f "$f" ] || read -r first < "$f"; '
+        f"for f in {words}; do text=${{f%%:*}}; f=${{f#*:}}; first=; "
+        '[ $text = no ] || [ ! -f "$f" ] || read -r first < "$f"; '
         "stat --printf '%n\\t%F\\t%a\\t%U\\t%G\\t%s\\t' -- \"$f\" && printf '%s\\n' \"$first\"; done"
     )

@@ -34,14 +34,8 @@ def all_facts(place: Place) -> dict[str, Facts | ClusterError]:
             login=inventory.users.login,
             address=node.address,
             sysctls=[setting.name for setting in expected.settings(inventory)],
-            paths=dict.fromkeys(
-                [
-                    *(path.name for path in expected.folders(inventory)),
-                    *(path.name for path in expected.files(inventory)),
-                    *expected.MANAGED,
-                    *expected.HOST_KEYS.values(),
-                ]
-            ),
+            paths=[path.name for path in (*expected.folders(inventory), *expected.files(inventory))],
+            texts=[*expected.MANAGED, *expected.HOST_KEYS.values()],
             units=[*expected.RUNNING, *expected.NEVER],
             commands=expected.COMMANDS,
             names=[inventory.fqdn(name) for name in names],
