@@ -90,6 +90,8 @@ def main(argv: Sequence[str]) -> int:
         inventory = load(options.inventory)
         if options.verb == "list":
             return show_list(inventory)
+        if name := getattr(options, "node", None):
+            inventory.node(name)  # before anything else: a slip of the pen must cost no password
         power.enter(inventory)
         with Fleet(inventory) as fleet:
             return act(inventory, fleet, options)
@@ -124,8 +126,6 @@ def experiment(inventory: Inventory, fleet: Fleet, options: argparse.Namespace, 
     """A fault from the command line: measured, undone, judged, reported."""
     kind = FAULTS[options.verb]
     fault = kind.make([getattr(options, argument.lower()) for argument in kind.arguments])
-    for name in fault.nodes:
-        inventory.node(name)
     if options.dry_run:
         return dry_run(inventory, fleet, fault, options, talk)
     outcome = prove(
