@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def tcp_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
                     connection, _ = ear.accept()
                 except TimeoutError:
                     continue
-                with connection:
+                with connection, suppress(ConnectionError):  # a client may have had enough
                     answer(connection)
 
         thread = threading.Thread(target=serve, daemon=True)
