@@ -164,7 +164,7 @@ class _Experiment:
             try:
                 self._break(observer, interrupts)
             finally:
-                trouble = self._mend(proof, observer)
+                trouble = self._mend(proof)
             if not trouble:
                 self.recorder.event("phase", name="steady")
                 observer.await_(lambda: not observer.alive, STEADY_S)
@@ -248,8 +248,8 @@ class _Experiment:
         began = time.monotonic()
         try:
             self.fault.apply(self.means)
-        except ClusterError as error:
-            self.doubts.append(f"the fault was not applied: {error}")
+        except Exception as error:  # a fault that failed half-way is undone and told, whatever made it fail
+            self.doubts.append(f"the fault was not applied: {_told(error)}")
             return
         ended = time.monotonic()
         self._record_fault("applied", began, ended)
@@ -262,14 +262,17 @@ class _Experiment:
             self.interrupted = True
             self.doubts.append(f"interrupted by {interrupts.asked.name} after {self.seconds['held']:.1f} s")
 
-    def _mend(self, proof: guard.Proof, observer: Observer) -> tuple[Check, ...]:
-        """Undo, and wait until everything is as before; what did not come true is returned."""
+    def _mend(self, proof: guard.Proof) -> tuple[Check, ...]:
+        """Undo, and wait until everything is as before; what did not come true is returned, never raised."""
+        try:
+            return self._undo(proof)
+        except Exception as error:  # whatever went wrong, what follows is that the undo is not proven
+            return (Check("undo", self.fault.nodes[0], False, _told(error)),)
+
+    def _undo(self, proof: guard.Proof) -> tuple[Check, ...]:
         self.recorder.event("phase", name="recovery")
         self.say(f"undoing: {self.fault.undoing}")
-        try:
-            began, ended = recovery.undo(self.means, [self.fault])
-        except ClusterError as error:
-            return (Check("undo", self.fault.nodes[0], False, str(error)),)
+        began, ended = recovery.undo(self.means, [self.fault])
         self._record_fault("undone", began, ended)
         self.recorder.flush()
         trouble = self._tell(recovery.prove(self.health, self.fault.nodes, excused=proof.excused), "recovery")
@@ -350,3 +353,8 @@ class _Experiment:
             source=f"keepalived.conf of {survivor}",
         )
         return judge.Promise(promised.client_low, promised.client_high)
+
+
+def _told(error: Exception) -> str:
+    """An error for people: ours speak for themselves, others need their kind."""
+    return str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"

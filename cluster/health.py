@@ -24,6 +24,8 @@ OFFSET_S = 1.0
 """How far a server's clock may be from ours: the falseticker of RFC 5905 is one that is off by seconds."""
 PATIENT = 10
 """`secs` of a client that has tried long: above any load balance maximum, so both peers answer."""
+ADVERTS = 2.2
+"""How many advertisement intervals hold an advertisement of every advertiser for certain."""
 FRESH_S = 0.25
 """How old a node's facts may be: a look asks several checks about the same node in the same moment."""
 CLIENT = dhcp.synthetic_mac(0xB0)
@@ -236,11 +238,18 @@ class Health:
         """Exactly one node advertises the floating address, and it is the one with the highest priority."""
         instances = {name: self.vrrp_instance(name) for name in self.pair}
         first = max(instances, key=lambda name: instances[name].priority)
-        vrid, advert = instances[first].vrid, instances[first].advert_int
-        heard = {ad.src for ad in vrrp.capture(self.interface, 2.2 * advert) if ad.vrid == vrid}
-        if heard != {self.address(first)}:
-            told = ", ".join(sorted(heard)) or "nobody"
-            raise ProbeFailed(f"{told} advertises the floating address, {first} should", reason="advertiser")
+        heard = False
+        end = Deadline.after(ADVERTS * instances[first].advert_int)
+        with vrrp.Listener(self.interface) as ear:
+            while ear.wait(end):
+                for ad in ear.read():
+                    if ad.vrid == instances[first].vrid and ad.src != self.address(first):
+                        raise ProbeFailed(
+                            f"{ad.src} advertises the floating address, {first} should", reason="advertiser"
+                        )
+                    heard |= ad.vrid == instances[first].vrid
+        if not heard:
+            raise ProbeFailed(f"nobody advertises the floating address, {first} should", reason="advertiser")
         return f"{first}, alone"
 
     def vip(self) -> str:
