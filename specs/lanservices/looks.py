@@ -236,7 +236,9 @@ def _clock(node: Node, client: bool) -> Clock:
 
     def settled(seen: tuple[tuple[Source, ...], Tracking]) -> bool:
         # A server may wait for its peer's next poll, up to a minute; a client asks its servers in a burst.
-        return seen[1].leap == "Normal" and (not client or all(source.reach for source in seen[0]))
+        # Reached is not yet followed: which source is followed is decided with the next sample.
+        reached = all(source.reach for source in seen[0]) and any(source.selected for source in seen[0])
+        return seen[1].leap == "Normal" and (not client or reached)
 
     seen = take()
     while not settled(seen) and not end.passed:
