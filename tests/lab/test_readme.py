@@ -30,7 +30,7 @@ MORE = (
 #: Options that another test tries: (module, option) -> the file that does.
 ELSEWHERE: dict[tuple[str, str], str] = {
     ("lab", "--vanilla"): "tests/lab/test_virtual_lab.py",
-    ("reports", "--port"): "tests/unit/test_reports.py",
+    ("reports", "--port"): "tests/unit/test_render.py",
     ("chaos", "--force"): "tests/lab/test_chaos.py",
 }
 
