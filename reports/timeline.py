@@ -3,6 +3,8 @@
 A pure function of recorded events.  The clock starts at the fault; coordinates are rounded to a tenth, so the
 same events give the same bytes.  Colours come from the page's style sheet, by class; each state also has a
 shape of its own (height, hatching), so that the picture can be read without colours.
+
+It is long because a picture has many parts: the values to draw come first, then one short function a part.
 """
 
 from __future__ import annotations
