@@ -5,63 +5,24 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import Checkout, checkout
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making namespaces and nodes needs root")
-
-
-class Checkout:
-    """A copy of the project whose inventory has fewer nodes, and the lab that belongs to it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def lab(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run `python -m lab` in this checkout."""
-        return subprocess.run(
-            [sys.executable, "-m", "lab", *words], cwd=self.root, text=True, capture_output=True, timeout=timeout
-        )
-
-    def python(self, code: str) -> str:
-        """Run Python in the checkout with `lab` bound to its Lab; returns what it printed."""
-        head = "from cluster.inventory import load\nfrom lab.lab import Lab\nlab = Lab(load())\n"
-        done = subprocess.run(
-            [sys.executable, "-c", head + code], cwd=self.root, text=True, capture_output=True, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def leftovers(self) -> str:
-        """What of this lab is on the host, one thing a line."""
-        return self.python("print('\\n'.join(lab.leftovers()))")
 
 
 @pytest.fixture(scope="module")
 def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A second checkout of the project, without compute nodes but one."""
-    root = tmp_path_factory.mktemp("clone") / "checkout"
-    shutil.copytree(
-        ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", ".state", "runs", "__pycache__", ".*_cache")
-    )
-    inventory = root / "inventory.yaml"
-    lines = inventory.read_text().splitlines(keepends=True)
-    inventory.write_text(
-        "".join(line for line in lines if not line.strip().startswith(("delta:", "epsilon:", "zeta:")))
-    )
-    checkout = Checkout(root)
-    yield checkout
-    done = checkout.lab("down")
-    assert done.returncode == 0, done.stderr
-    assert checkout.leftovers() == ""
+    with checkout(tmp_path_factory.mktemp("clone"), without=("delta", "epsilon", "zeta")) as copy:
+        yield copy
 
 
 def test_down_lab_says_so(second: Checkout) -> None:
