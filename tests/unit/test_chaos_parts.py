@@ -1,0 +1,286 @@
+"""The parts of chaos that need no lab: interrupts, faults as data, the guard's refusal, the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos import guard, judge
+from chaos.__main__ import parser, seconds
+from chaos.experiment import Outcome, claims_about
+from chaos.faults import FAULTS, Means, PowerOff, data, from_data
+from chaos.interrupt import Interrupts
+from chaos.judge import Interval, Judged
+from cluster.errors import InputError, Refused
+from cluster.health import FACTS, Check
+from cluster.inventory import load
+from cluster.node import Fleet
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# ---------------------------------------------------------------- interrupts
+
+
+def test_ctrl_c_is_a_request_that_ends_the_wait() -> None:
+    with Interrupts() as interrupts:
+        threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+        began = time.monotonic()
+        assert interrupts.wait(10.0)
+        assert time.monotonic() - began < 5
+        assert interrupts.asked is signal.SIGINT
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupts.wait(10.0), "asked once, every later wait ends at once"
+        assert interrupts.asked is signal.SIGINT, "the first one counts"
+
+
+def test_handlers_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_without_a_request_the_wait_lasts() -> None:
+    with Interrupts() as interrupts:
+        began = time.monotonic()
+        assert not interrupts.wait(0.1)
+        assert time.monotonic() - began >= 0.1
+
+
+def test_many_requests_do_not_block() -> None:
+    with Interrupts() as interrupts:
+        for _ in range(100):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupts.wait(0.0)
+
+
+def test_outside_the_main_thread_nobody_asks() -> None:
+    asked: list[bool] = []
+
+    def work() -> None:
+        with Interrupts() as interrupts:
+            asked.append(interrupts.wait(0.05))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert asked == [False]
+
+
+# ---------------------------------------------------------------- faults
+
+
+@dataclass
+class Switches:
+    """A power driver of three switches, which notes what was done."""
+
+    on_now: set[str] = field(default_factory=lambda: {"alpha", "beta", "zeta"})
+    done: list[str] = field(default_factory=list)
+
+    def off(self, node: str) -> None:
+        self.done.append(f"off {node}")
+        self.on_now.discard(node)
+
+    def on(self, node: str) -> None:
+        self.done.append(f"on {node}")
+        self.on_now.add(node)
+
+    def is_on(self, node: str) -> bool:
+        return node in self.on_now
+
+
+@pytest.fixture
+def means(tmp_path: Path) -> Means:
+    """The shipped inventory, moved to loopback, where nobody answers and nothing leaves this machine."""
+    text = (ROOT / "inventory.yaml").read_text()
+    (tmp_path / "inventory.yaml").write_text(text.replace("192.168.10.", "127.99.10."))
+    inventory = load(tmp_path / "inventory.yaml")
+    return Means(inventory, Fleet(inventory), Switches())
+
+
+def switches(means: Means) -> Switches:
+    assert isinstance(means.power, Switches)
+    return means.power
+
+
+def test_a_fault_survives_the_journal() -> None:
+    for fault in (PowerOff("alpha"), PowerOff("beta")):
+        assert from_data(json.loads(json.dumps(data(fault)))) == fault
+
+
+@pytest.mark.parametrize("written", [{}, {"fault": "melt", "node": "alpha"}, {"fault": "kill"}, {"fault": None}])
+def test_a_fault_from_elsewhere_is_told(written: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="not known here"):
+        from_data(written)
+
+
+def test_power_off_and_on(means: Means) -> None:
+    fault = PowerOff("alpha")
+    fault.apply(means)
+    assert not means.power.is_on("alpha")
+    fault.undo(means)
+    assert switches(means).done == ["off alpha", "on alpha"]
+
+
+def test_a_node_that_has_power_and_does_not_answer_is_switched_off_first(
+    means: Means, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half off: the process that took it away was killed between the wire and the power."""
+    monkeypatch.setattr("chaos.faults.ANSWERS_S", 0.1)
+    PowerOff("alpha").undo(means)  # nobody answers at its address here
+    assert switches(means).done == ["off alpha", "on alpha"]
+
+
+def test_every_registered_fault_can_be_made_and_named() -> None:
+    for name, kind in FAULTS.items():
+        fault = kind.make(["alpha"] * len(kind.arguments))
+        assert fault.kind == name and fault.nodes == ("alpha",)
+        assert "alpha" in fault.title and "alpha" in fault.undoing
+
+
+def test_claims_about_a_fault(means: Means) -> None:
+    found = claims_about(means.inventory, PowerOff("alpha"))
+    assert found and all(claim.losing == "alpha" for claim in found)
+    assert claims_about(means.inventory, PowerOff("zeta")) == ()
+
+
+# ---------------------------------------------------------------- the guard
+
+
+def test_the_guard_names_every_check_that_is_false() -> None:
+    checks = (
+        Check("ssh", "beta", True, "fine"),
+        Check("dns", "beta", False, "timeout"),
+        Check("dhcp failover", None, False, "beta: communications-interrupted"),
+    )
+    proof = guard.Proof(("alpha",), checks)
+    with pytest.raises(Refused) as refused:
+        proof.demand()
+    said = str(refused.value)
+    assert "lose alpha" in said and "dns of beta (timeout)" in said and "dhcp failover (beta: comm" in said
+    assert "ssh" not in said
+    assert proof.excused == (("dns", "beta"), ("dhcp failover", None))
+    guard.Proof(("alpha",), checks[:1]).demand()
+
+
+# ---------------------------------------------------------------- outcomes
+
+
+def claim(verdict: judge.Verdict) -> Judged:
+    return Judged("losing-alpha-vip", "alpha", "vip", verdict, 4.0, Interval(3.64, inf), "why")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "healed", "code"),
+    [("held", True, 0), ("broken", True, 1), ("inconclusive", True, 4), ("held", False, 5), ("broken", False, 5)],
+)
+def test_exit_codes(verdict: judge.Verdict, healed: bool, code: int) -> None:
+    outcome = Outcome(PowerOff("alpha"), verdict, healed, Path("run"), (claim(verdict),), "")
+    assert outcome.exit_code == code
+
+
+def test_the_object_of_json() -> None:
+    told = Outcome(PowerOff("alpha"), "held", True, Path("run"), (claim("held"),), "").as_json()
+    assert json.loads(json.dumps(told, allow_nan=False)) == {
+        "fault": "kill",
+        "nodes": ["alpha"],
+        "verdict": "held",
+        "healed": True,
+        "run": "run",
+        "claims": [
+            {
+                "claim": "losing-alpha-vip",
+                "service": "vip",
+                "verdict": "held",
+                "budget_s": 4.0,
+                "outage_s": {"at_least": 3.64, "at_most": None},
+                "reason": "why",
+            }
+        ],
+        "reason": "",
+    }
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def test_durations_carry_their_unit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parser().parse_args(["kill", "alpha", "--for", "250ms"]).hold == 0.25
+    assert seconds("20s") == 20.0
+    for wrong in ("10", "0s", "-3s", "soon"):
+        with pytest.raises(SystemExit) as ended:
+            parser().parse_args(["kill", "alpha", f"--for={wrong}"])
+        assert ended.value.code == 2
+    assert "unit" in capsys.readouterr().err
+
+
+def test_an_unknown_node_is_told_before_anything_is_needed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos", "kill", "nobody", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no node named nobody; known: omega" in done.stderr and done.stderr.count("\n") == 1
+    told = json.loads(done.stdout)
+    assert (told["verdict"], told["claims"], told["run"]) == (None, [], None)
+
+
+def test_list_names_every_fault_and_claim() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos", "list"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    inventory = load(ROOT / "inventory.yaml")
+    assert all(name in done.stdout for name in FAULTS)
+    assert all(claim.name in done.stdout for claim in inventory.claims)
+
+
+# ---------------------------------------------------------------- what is asked inside a node
+
+
+def test_the_last_word_on_a_lease_counts(tmp_path: Path) -> None:
+    """The shell command that nodes run, on a lease file where one lease was active and is free again."""
+    (tmp_path / "dhcpd.leases").write_text(
+        """
+failover peer "pair" state {
+  my state normal at 1 2026/11/23 02:40:12;
+  partner state communications-interrupted at 1 2026/11/23 02:40:12;
+}
+lease 192.168.10.200 {
+  binding state active;
+  next binding state expired;
+  hardware ethernet 02:52:50:49:43:c0;
+}
+lease 192.168.10.201 {
+  binding state active;
+  hardware ethernet 02:52:50:49:43:c1;
+}
+lease 192.168.10.200 {
+  binding state free;
+  hardware ethernet 02:52:50:49:43:c0;
+}
+failover peer "pair" state {
+  my state normal at 1 2026/11/23 02:50:12;
+  partner state normal at 1 2026/11/23 02:50:12;
+}
+"""
+    )
+    lines = FACTS.format(daemons="").replace("/var/lib/dhcp", str(tmp_path)).split("echo @failover; ")[1]
+    done = subprocess.run(["sh", "-c", lines], capture_output=True, text=True, timeout=10, check=True)
+    states, found = done.stdout.split("@leases\n")
+    assert states.count("failover peer") == 2 and states.rstrip().endswith("}")
+    assert found.split("\n") == ["192.168.10.201 02:52:50:49:43:c1", ""]
