@@ -1,0 +1,245 @@
+"""Specs about services judge right what no lab can be made to show: made-up looks in, the complaint out.
+
+A machine's lab nodes share one clock, and a pair of real daemons does not give one address to two clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from cluster.errors import ClusterError, ProbeFailed
+from cluster.inventory import Inventory, load
+from cluster.node import Node
+from cluster.probes.clock import NtpReply, Source, Tracking
+from cluster.probes.dhcp import FailoverState, Lease, LeaseEntry, Offer
+from cluster.probes.vrrp import Advertisement
+from specs.cluster import test_addresses as addresses
+from specs.lanservices import test_dhcp as dhcp
+from specs.lanservices import test_floating_address as floating
+from specs.lanservices import test_ntp as ntp
+from specs.lanservices.looks import Clock, Leases
+
+INVENTORY = load()
+ALPHA, BETA, GAMMA = (
+    cast(Node, SimpleNamespace(name=n, address=str(INVENTORY.nodes[n].address))) for n in ("alpha", "beta", "gamma")
+)
+FLOATING = str(INVENTORY.network.floating)
+
+
+def red(spec: Callable[..., None], *arguments: Any) -> str:
+    """What a spec complains of, in one line."""
+    with pytest.raises((AssertionError, ClusterError, pytest.fail.Exception)) as caught:
+        spec(*arguments)
+    return str(caught.value).splitlines()[0]
+
+
+# ---------------------------------------------------------------- time
+
+REPLY = NtpReply(4, 0, 10, 0.0, 0.001, 0.0, 0.0, "127.127.1.1", 0.001)
+SOURCES = (
+    Source("^", "*", ALPHA.address, 10, 6, 0o377, 3.0, 0.0, 0.0, 0.0),
+    Source("^", "+", BETA.address, 11, 6, 0o377, 3.0, 0.0, 0.0, 0.0),
+)
+TRACKING = Tracking("C0A80A06", ALPHA.address, 11, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 16.0, "Normal")
+CLOCK = Clock(-0.001, 0.001, SOURCES, TRACKING)
+SERVER = ntp.Server("alpha", ALPHA.address)
+
+
+def replies(**change: Any) -> dict[str, NtpReply | ClusterError]:
+    return {ALPHA.address: replace(REPLY, **change), BETA.address: REPLY}
+
+
+@pytest.mark.parametrize(
+    ("spec", "change", "says"),
+    [
+        ("it_answers_as_a_server", {"mode": 5}, "alpha answers in mode 5"),
+        ("it_is_synchronised", {"leap": 3}, "alpha says its clock is not synchronised"),
+        ("its_stratum_can_be_followed", {"stratum": 16}, "alpha has stratum 16: no client follows it"),
+        ("its_root_distance_can_be_followed", {"root_delay": 4.0}, "alpha: root distance 2.000 s"),
+        ("its_dispersion_is_small", {"root_dispersion": 1.2}, "alpha: root dispersion 1.200 s"),
+        ("it_agrees_with_our_own_clock", {"offset": -3.0}, "alpha is -3.000 s from this machine's clock"),
+        ("it_agrees_with_the_other_servers", {"offset": 3.0}, f"alpha is +3.000 s from {BETA.address}"),
+    ],
+)
+def test_a_server_of_time_that_cannot_be_trusted(spec: str, change: Mapping[str, Any], says: str) -> None:
+    judge = getattr(ntp.TestOnTheWire(), f"test_{spec}")
+    assert says in red(judge, SERVER, replies(**change))
+    judge(SERVER, replies())
+
+
+@pytest.mark.parametrize(
+    ("spec", "clock", "says"),
+    [
+        (
+            ntp.test_no_source_is_a_falseticker,
+            replace(CLOCK, sources=(SOURCES[0], replace(SOURCES[1], state="x"))),
+            "falsetickers",
+        ),
+        (
+            ntp.test_a_node_is_near_its_source,
+            replace(CLOCK, tracking=replace(TRACKING, last_offset=-0.2)),
+            "gamma measured itself -0.200 s off",
+        ),
+        (
+            ntp.test_a_clock_agrees_with_the_others,
+            replace(CLOCK, ahead_at_least=0.2, ahead_at_most=0.3),
+            "gamma and alpha are at least 0.199 s apart",
+        ),
+        (
+            ntp.test_a_clock_agrees_with_the_others,
+            replace(CLOCK, ahead_at_least=-9.3, ahead_at_most=-9.2),
+            "gamma and alpha are at least 9.199 s apart",
+        ),
+    ],
+)
+def test_a_node_with_the_wrong_time(spec: Callable[..., None], clock: Clock, says: str) -> None:
+    assert says in red(spec, GAMMA, {"alpha": CLOCK, "gamma": clock})
+    spec(GAMMA, {"alpha": CLOCK, "gamma": CLOCK})
+
+
+def test_a_slow_look_does_not_make_clocks_differ() -> None:
+    slow = replace(CLOCK, ahead_at_least=-0.001, ahead_at_most=5.0)
+    ntp.test_a_clock_agrees_with_the_others(GAMMA, {"alpha": CLOCK, "gamma": slow})
+
+
+def test_the_reference_for_all_follows_nobody() -> None:
+    local = replace(CLOCK, sources=(), tracking=replace(TRACKING, refid=ntp.LOCAL_REFERENCE))
+    ntp.test_a_node_follows_one_source(ALPHA, {"alpha": local}, INVENTORY)
+    assert "no source" in red(ntp.test_a_node_follows_one_source, GAMMA, {"gamma": local}, INVENTORY)
+
+
+# ---------------------------------------------------------------- DHCP
+
+
+def entry(address: str, state: str, mac: str | None = None) -> LeaseEntry:
+    return LeaseEntry(address, state, mac, None, None, None, None, None, None, None, None)
+
+
+def lease(server: Node, address: str, **change: Any) -> Lease:
+    mac = INVENTORY.nodes[server.name].mac
+    offer = Offer(address, server.address, server.address, mac, {}, 1.0)
+    made = Lease(
+        address, server.address, 1800.0, {}, 1.1, 2, f"02:00:00:00:00:{address[-2:]}", mac, 0.0, None, (offer,)
+    )
+    return replace(made, **change)
+
+
+def looked(
+    taken: Mapping[str, Lease | ClusterError] | None = None,
+    alpha: tuple[LeaseEntry, ...] = (),
+    beta: tuple[LeaseEntry, ...] = (),
+) -> Leases:
+    files = {name: {e.address: e for e in entries} for name, entries in (("alpha", alpha), ("beta", beta))}
+    normal = FailoverState("normal", "normal")
+    return Leases(taken or {}, files, {"alpha": normal, "beta": normal})
+
+
+def test_a_lease_that_is_not_given_back() -> None:
+    taken = {"alpha": lease(ALPHA, "192.168.10.201")}
+    held = looked(taken, beta=(entry("192.168.10.201", "active", "02:00:00:00:00:01"),))
+    assert "beta still holds" in red(dhcp.test_what_was_taken_is_given_back, BETA, held)
+    dhcp.test_what_was_taken_is_given_back(ALPHA, held)
+
+
+def test_an_address_of_two_clients() -> None:
+    mine, theirs = (entry("192.168.10.202", "active", f"02:00:00:00:00:0{n}") for n in (1, 2))
+    assert "active for two clients at once: {'192.168.10.202'" in red(
+        dhcp.test_no_address_is_held_by_two_clients, looked(alpha=(mine,), beta=(theirs,))
+    )
+    gone = entry("192.168.10.202", "free", "02:00:00:00:00:02")
+    dhcp.test_no_address_is_held_by_two_clients(looked(alpha=(mine,), beta=(gone,)))
+    dhcp.test_no_address_is_held_by_two_clients(looked(alpha=(mine,), beta=(mine,)))
+
+
+def test_two_clients_given_the_same_address() -> None:
+    same = {"alpha": lease(ALPHA, "192.168.10.203"), "beta": lease(BETA, "192.168.10.203")}
+    assert "the same address" in red(dhcp.test_two_clients_have_two_addresses, looked(same))
+
+
+def test_an_address_that_was_not_the_one_offered() -> None:
+    other = replace(lease(ALPHA, "192.168.10.204"), address="192.168.10.205")
+    assert "but gave 192.168.10.205" in red(
+        dhcp.test_the_address_given_is_the_one_offered, ALPHA, looked({"alpha": other})
+    )
+
+
+def test_an_empty_pool() -> None:
+    full = looked(beta=(entry("192.168.10.206", "active", "02:00:00:00:00:01"),))
+    assert "the pool is empty on beta: states are ['active']" in red(
+        dhcp.test_the_server_has_addresses_left, BETA, full
+    )
+
+
+def test_an_answer_in_another_machines_name() -> None:
+    strange = replace(lease(BETA, "192.168.10.207").offers[0], server_mac="02:00:00:00:00:99")
+    assert "came from 02:00:00:00:00:99" in red(
+        dhcp.test_the_offer_comes_from_the_node_itself, BETA, (strange,), INVENTORY
+    )
+    relayed = replace(strange, src="192.168.10.66")
+    assert "a rogue DHCP server" in red(dhcp.test_only_the_expected_servers_answer, (relayed,), {}, INVENTORY)
+
+
+def test_a_server_that_nobody_could_ask_is_red_with_the_reason() -> None:
+    silent = looked({"alpha": ProbeFailed("no lease after 3 messages")})
+    assert red(dhcp.test_a_client_gets_a_lease_from_the_server, ALPHA, silent, INVENTORY) == "no lease after 3 messages"
+
+
+# ---------------------------------------------------------------- the floating address, and others
+
+
+def advertisement(src: str, **change: Any) -> Advertisement:
+    mac = next((n.mac for n in INVENTORY.nodes.values() if str(n.address) == src), "02:00:00:00:00:66")
+    return replace(Advertisement(10.0, src, 2, 51, 100, 1.0, (FLOATING,), "pass", mac), **change)
+
+
+def test_two_advertisers_are_a_split_brain_and_both_are_named() -> None:
+    heard = (advertisement(ALPHA.address), advertisement(BETA.address, priority=90))
+    said = red(floating.test_exactly_one_node_advertises, heard, INVENTORY)
+    assert said == f"split brain: virtual router 51 is advertised by alpha ({ALPHA.address}), beta ({BETA.address})"
+    assert "a stranger: 192.168.10.66" in red(
+        floating.test_exactly_one_node_advertises, (advertisement("192.168.10.66"),), INVENTORY
+    )
+
+
+def test_a_stranger_with_our_address_in_a_router_of_its_own() -> None:
+    ours = advertisement(ALPHA.address)
+    judge = floating.test_nobody_else_claims_the_address
+    assert "[('192.168.10.66', 7)]" in red(judge, (ours, advertisement("192.168.10.66", vrid=7)), INVENTORY)
+    judge((ours, advertisement("192.168.10.66", vrid=7, addresses=("192.168.10.99",))), INVENTORY)
+
+
+def test_advertisements_that_come_late() -> None:
+    judge = floating.test_advertisements_come_at_their_interval
+    assert "[1.6] s apart" in red(
+        judge, (advertisement(ALPHA.address), advertisement(ALPHA.address, t=11.6)), INVENTORY
+    )
+    judge((advertisement(ALPHA.address), advertisement(ALPHA.address, t=11.01)), INVENTORY)
+
+
+def test_an_address_that_another_computer_answers_for() -> None:
+    macs = {name: INVENTORY.nodes[name].mac for name in ("gamma", "beta")}
+    judge = addresses.test_the_address_belongs_to_the_node_alone
+    for found, says in (
+        (frozenset[str](), "nobody answers ARP for 192.168.10.21 of gamma"),
+        (frozenset({macs["beta"]}), f"is answered by ['{macs['beta']}']"),
+        (frozenset(macs.values()), "is answered by ["),
+    ):
+        assert says in red(judge, GAMMA, {GAMMA.address: found}, INVENTORY)
+    judge(GAMMA, {GAMMA.address: frozenset({macs["gamma"]})}, INVENTORY)
+
+
+def test_questions_follow_the_inventory() -> None:
+    """A new node is asked for, and demanded, without an edit."""
+    from specs.lanservices import test_dns as dns
+
+    def asked(inventory: Inventory) -> set[str]:
+        return {one.name for one in dns.host_questions(inventory)}
+
+    node = INVENTORY.nodes["zeta"].model_copy(update={"name": "eta"})
+    grown = INVENTORY.model_copy(update={"nodes": {**INVENTORY.nodes, "eta": node}})
+    assert asked(grown) - asked(INVENTORY) == {"eta-A", "eta-PTR"}
