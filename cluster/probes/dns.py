@@ -6,6 +6,7 @@ Names and record data are in dnspython's text form: absolute, with the final dot
 
 from __future__ import annotations
 
+import base64
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -44,11 +45,14 @@ Record = tuple[str, str, int, str]  # name, type, ttl in s, data
 
 @dataclass(frozen=True)
 class Tsig:
-    """A transaction key (RFC 8945); the secret is base64 and never printed."""
+    """A transaction key (RFC 8945); the secret is base64 (else ValueError) and never printed."""
 
     name: str
     secret: str
     algorithm: str = "hmac-sha256"
+
+    def __post_init__(self) -> None:
+        base64.b64decode(self.secret, validate=True)  # dnspython would sign with whatever it is given
 
     def __repr__(self) -> str:
         return f"Tsig({self.name!r}, {self.algorithm})"

@@ -413,3 +413,8 @@ def test_a_dead_first_server_costs_the_stub_one_timeout(tmp_path: Path, bind: Pa
 
 def test_a_key_does_not_show_its_secret() -> None:
     assert KEY.secret not in repr(KEY) + str(KEY)
+
+
+def test_a_key_that_is_not_base64_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="base64"):
+        dns.Tsig("k", "not base64!")
