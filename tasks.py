@@ -81,7 +81,7 @@ def specs(_: Context) -> None:
     reports = [page for page in sorted(RUNS.glob("*/report.html")) if page.stat().st_mtime >= began]
     print()
     for page in reports:
-        print(f"report: {page}")
+        print(f"report: {page.relative_to(ROOT)}")
     print("The lab stays up; `./run lab-down` takes it down.")
     if code:
         raise Exit(code=code)

@@ -36,10 +36,10 @@ def test_a_command_that_is_shown_exists(command: Command, pytest_help: str) -> N
     match command.words:
         case ["./run", task, *rest]:
             assert not rest and (task in TASKS or task == "-l")
-        case ["python", "-m", module, *arguments]:
+        case ["python", "-m", module, *arguments] | [".venv/bin/python", "-m", module, *arguments]:
             assert module in MODULES
             parse_call(module, arguments)
-        case ["pytest", *arguments] | ["sudo", ".venv/bin/pytest", *arguments]:
+        case ["pytest", *arguments] | ["sudo", ".venv/bin/pytest", *arguments] | [".venv/bin/pytest", *arguments]:
             for argument in arguments:
                 if argument.startswith("-"):
                     assert re.search(rf"^\s+(-\w, )?{re.escape(argument.split('=')[0])}\b", pytest_help, re.MULTILINE)
