@@ -71,9 +71,7 @@ def verdict(seen: list[Look], budget: float, **more: Any) -> Judged:
         (((10.0, 12.0), (15.0, 17.0)), 2.5, HELD),  # each for itself
     ],
 )
-def test_a_claim_against_an_outage(
-    down: tuple[tuple[float, float], ...], budget: float, expected: str
-) -> None:
+def test_a_claim_against_an_outage(down: tuple[tuple[float, float], ...], budget: float, expected: str) -> None:
     assert verdict(every(0.02, down), budget).verdict == expected
 
 
@@ -142,9 +140,7 @@ def test_infinity_is_null_in_json() -> None:
 
 
 def test_a_patient_look_that_was_answered_late_is_good() -> None:
-    slow = [
-        Look(t, True, t + 1.0, t + 1.0) for t in (8.0, 10.5, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0, 18.0, 19.0)
-    ]
+    slow = [Look(t, True, t + 1.0, t + 1.0) for t in (8.0, 10.5, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0, 18.0, 19.0)]
     judged = judge("c", "alpha", "dns", 0.0, [*slow, *every(0.02, end=10.4)], WINDOW)
     assert judged.outage == Interval(0.0, 0.0)
 
@@ -189,9 +185,7 @@ def test_the_truth_lies_within_the_interval(times: list[float], down: tuple[floa
 
 
 @given(moments, stretches, st.floats(0.0, 8.0, allow_nan=False))
-def test_held_and_broken_are_never_wrong(
-    times: list[float], down: tuple[float, float], budget: float
-) -> None:
+def test_held_and_broken_are_never_wrong(times: list[float], down: tuple[float, float], budget: float) -> None:
     seen = [Look(t, not down[0] <= t < down[1], t if not down[0] <= t < down[1] else None) for t in times]
     judged = judge("c", "alpha", "vip", budget, seen, Window(9.0, 25.0))
     truth = down[1] - down[0]
@@ -246,9 +240,7 @@ def alive(down: tuple[float, float]) -> list[dict[str, Any]]:
 
 
 def test_looks_come_from_probe_events_in_the_order_sent() -> None:
-    found = looks(
-        [probe("vip", 2.0, True), fault("planned", 1, 1), probe("vip", 1.0, False), probe("dns", 3.0, True)]
-    )
+    found = looks([probe("vip", 2.0, True), fault("planned", 1, 1), probe("vip", 1.0, False), probe("dns", 3.0, True)])
     assert [look.sent for look in found["vip"]] == [1.0, 2.0]
     assert [look.ok for look in found["vip"]] == [False, True]
     assert set(found) == {"vip", "dns"}
