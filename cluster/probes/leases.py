@@ -92,11 +92,13 @@ def _unescape(found: re.Match[bytes]) -> bytes:
     return _PLAIN.get(code, code)
 
 
-def _tokens(text: str) -> Iterator[_Token]:
+def _tokens(text: str, growing: bool) -> Iterator[_Token]:
     at, line = 0, 1
     while at < len(text):
         found = _TOKEN.match(text, at)
         if found is None:
+            if growing and "\n" not in text[at:]:
+                return
             raise LeaseFileError(line, "a string is not closed")
         if string := found.group("string"):
             raw = string[1:-1].encode("utf-8", "surrogateescape")
@@ -107,11 +109,11 @@ def _tokens(text: str) -> Iterator[_Token]:
         at = found.end()
 
 
-def _parse(text: str) -> list[_Statement]:
+def _parse(text: str, growing: bool) -> list[_Statement]:
     stack: list[tuple[int, list[_Token], list[_Statement]]] = [(0, [], [])]
     words: list[_Token] = []
     line = 1
-    for token in _tokens(text):
+    for token in _tokens(text, growing):
         line = token.line
         if token.text == "{":
             if not words or len(stack) > _DEPTH:
@@ -131,6 +133,8 @@ def _parse(text: str) -> list[_Statement]:
             words = []
         else:
             words.append(token)
+    if growing:
+        return stack[0][2]
     if len(stack) > 1:
         raise LeaseFileError(line, f"the file ends within the block of line {stack[-1][0]}")
     if words:
@@ -138,11 +142,15 @@ def _parse(text: str) -> list[_Statement]:
     return stack[0][2]
 
 
-def leases(text: str) -> LeaseFile:
-    """Read the text of dhcpd.leases (IPv4); raises LeaseFileError naming the line."""
+def leases(text: str, *, growing: bool = False) -> LeaseFile:
+    """Read the text of dhcpd.leases (IPv4); raises LeaseFileError naming the line.
+
+    `growing`: the file of a running server, which may be in the middle of writing its last entry; an entry
+    that is cut off by the end of the file does not count yet.
+    """
     found: dict[str, LeaseEntry] = {}
     peers: dict[str, FailoverState] = {}
-    for statement in _parse(text):
+    for statement in _parse(text, growing):
         match [word.text for word in statement.words]:
             case ["lease", address] if statement.block is not None:
                 found[address] = _lease(address, statement)
@@ -153,9 +161,12 @@ def leases(text: str) -> LeaseFile:
     return LeaseFile(found, peers)
 
 
-def failover_state(text: str, peer: str | None = None) -> FailoverState:
-    """The failover state of `peer`, or of the only peer; raises LeaseFileError, also when there is none."""
-    peers = leases(text).failover
+def failover_state(text: str, peer: str | None = None, *, growing: bool = False) -> FailoverState:
+    """The failover state of `peer`, or of the only peer; raises LeaseFileError, also when there is none.
+
+    `growing` as in `leases`.
+    """
+    peers = leases(text, growing=growing).failover
     if peer is None and len(peers) == 1:
         return next(iter(peers.values()))
     if peer is None or peer not in peers:

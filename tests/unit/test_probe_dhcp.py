@@ -95,10 +95,10 @@ class Pair:
         self.lan.kill(self.running[name])
 
     def both_normal(self) -> bool:
-        return all(failover_state(self.leases(name).read_text()).normal for name in ("alpha", "beta"))
+        return all(failover_state(self.leases(name).read_text(), growing=True).normal for name in ("alpha", "beta"))
 
     def state_of(self, name: str, lease: Lease) -> str:
-        return leases(self.leases(name).read_text()).leases[lease.address].state
+        return leases(self.leases(name).read_text(), growing=True).leases[lease.address].state
 
 
 @contextmanager
@@ -194,7 +194,7 @@ def test_a_killed_peer_leaves_the_other_interrupted_and_serving(own_pair: Pair) 
     clients = [Client("eth0", dhcp.synthetic_mac(n)) for n in range(0x20, 0x24)]
     own_pair.kill("alpha")
     interrupted = until(
-        lambda: failover_state(own_pair.leases("beta").read_text()),
+        lambda: failover_state(own_pair.leases("beta").read_text(), growing=True),
         lambda state: state.mine == "communications-interrupted",
         deadline=5, what="beta interrupted",
     )  # fmt: skip
@@ -218,7 +218,7 @@ def test_a_peer_off_the_wire_is_replaced_once_secs_has_risen(own_pair: Pair) -> 
     lease = of_alpha.lease(patience=16.0)
     assert lease.server == "10.9.8.2"
     assert 5 <= lease.seconds < 12 and lease.tries >= 4
-    assert failover_state(own_pair.leases("beta").read_text()).normal, "beta does not know yet"
+    assert failover_state(own_pair.leases("beta").read_text(), growing=True).normal, "beta does not know yet"
 
 
 def test_the_survivor_takes_a_lease_of_the_dead_peer_back(own_pair: Pair) -> None:

@@ -58,6 +58,23 @@ def test_a_file_cut_anywhere_is_read_or_refused_by_line(size: int) -> None:
         assert 1 <= error.line <= NORMAL.count("\n", 0, size) + 1
 
 
+@given(st.integers(0, len(NORMAL)))
+def test_of_a_growing_file_whole_entries_count(size: int) -> None:
+    """What a running server has written so far: never an error, and never less than at an earlier moment."""
+    seen = leases(NORMAL[:size], growing=True)
+    assert set(seen.leases) <= set(leases(NORMAL).leases)
+    whole = NORMAL.rfind("\n}\n", 0, size) + 3
+    if whole > 3:
+        assert seen == leases(NORMAL[:whole])
+
+
+def test_a_growing_file_can_still_be_wrong() -> None:
+    for text in ('uid "abc\nlease 10.0.0.1 { binding state free; }', "}", "lease x { binding state free; } lease"):
+        with pytest.raises(LeaseFileError):
+            leases(text, growing=True)
+    assert failover_state(NORMAL + "lease 10.9.8.100 {\n  bind", growing=True).normal
+
+
 @given(st.integers(0, len(NORMAL) - 1), st.characters())
 def test_one_changed_character_is_read_or_refused(at: int, character: str) -> None:
     with contextlib.suppress(LeaseFileError):
