@@ -13,8 +13,8 @@ from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
-#: `python -m` of each.
-MODULES = ("lab", "provision", "chaos", "reports")
+#: `python -m` of each, with arguments that its parser accepts.
+MODULES = {"lab": ["down"], "provision": ["all"], "chaos": ["list"], "reports": ["build"]}
 _FENCE = re.compile(r"^```(\S*)[ ]*(.*)$")
 
 
@@ -96,6 +96,14 @@ def parse(module: str, arguments: list[str]) -> Parsed:
         except Parsed as parsed:
             return parsed
     raise Rejected(f"python -m {module} did not look at its arguments")
+
+
+def parser(module: str) -> argparse.ArgumentParser:
+    """The real parser of `python -m module`."""
+    try:
+        return parse(module, MODULES[module]).parser
+    except Rejected as error:
+        raise AssertionError(str(error)) from error
 
 
 def options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:

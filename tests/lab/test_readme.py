@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs import MODULES, PAGES, ROOT, Command, commands, options, parse
+from tests.docs import MODULES, PAGES, ROOT, Command, commands, options, parser
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
 
@@ -57,10 +57,7 @@ def test_a_command_that_is_shown_works(command: Command) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_option_of_a_help_text_is_tried(module: str) -> None:
     used = {word.split("=")[0] for command in shown() if f"-m {module} " in command.text for word in command.words}
-    parser = parse(
-        module, {"lab": ["down"], "provision": ["all"], "chaos": ["list"], "reports": ["build"]}[module]
-    ).parser
-    untried = {option for _, option in options(parser)} - used
+    untried = {option for _, option in options(parser(module))} - used
     for option in sorted(untried):
         place = ELSEWHERE.get((module, option))
         assert place, f"python -m {module} {option}: no page shows it and no test is known to try it"
