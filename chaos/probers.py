@@ -14,6 +14,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from chaos.loop import Loop
 from cluster.errors import ProbeFailed
@@ -187,7 +188,7 @@ class Handshake(Scheduled):
             self.failed(now, now, _why(OSError(code, os.strerror(code))), self._server)
             return
         self._open[sock] = now
-        self.loop.watch(sock.fileno(), lambda: self._ready(sock), writable=True)
+        self.loop.watch(sock.fileno(), partial(self._ready, sock), writable=True)
 
     def _ready(self, sock: socket.socket) -> None:
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -240,7 +241,7 @@ class Servers:
     def watch(self, loop: Loop, ready: Callable[[str], None]) -> None:
         """Call `ready` with the server that sent something."""
         for address, sock in self._socks.items():
-            loop.watch(sock.fileno(), lambda address=address: ready(address))  # type: ignore[misc]
+            loop.watch(sock.fileno(), partial(ready, address))
 
     def send(self, address: str, data: bytes) -> str | None:
         """Send, or say why not; an error that an earlier packet left behind is passed over."""
