@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -63,6 +64,13 @@ def provision(inventory: Inventory, names: Sequence[str], *, check: bool, as_jso
     screen = show.Show(names, sys.stderr, check=check)
     trouble: str | None = None
     with Provisioning(inventory, secrets.ensure(inventory), names, check=check, say=screen.line) as work:
+
+        def stop(*_: object) -> None:
+            work.abandon()
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
         outcomes = work.run()
         good = all(outcome.ok for outcome in outcomes)
         if good and not check and set(work.pair) <= set(names):

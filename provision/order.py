@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from cluster import power
-from cluster.errors import ClusterError, InputError, Unreachable
+from cluster.errors import ClusterError, InputError, NodeError, Unreachable
 from cluster.hostkeys import HostKeys, host_pattern
 from cluster.inventory import Inventory
 from cluster.node import Fleet, Node
@@ -52,6 +52,10 @@ def targets(inventory: Inventory, words: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in inventory.nodes if name in wanted)
 
 
+class Interrupted(NodeError):
+    """The operator does not want to wait for this node any more."""
+
+
 class Gate:
     """Opens when one of the pair serves DHCP; is lost when none of it will."""
 
@@ -65,6 +69,12 @@ class Gate:
         with self._changed:
             self._pending.discard(name)
             self._open = self._open or serves
+            self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """Nobody will be waited for any more."""
+        with self._changed:
+            self._pending.clear()
             self._changed.notify_all()
 
     def wait(self, name: str) -> None:
@@ -86,11 +96,19 @@ class Provisioning:
         self._first = Fleet(inventory, first_contact=True)
         self._gate = Gate(name for name in self.pair if name in self.names)
         self._switching = threading.Lock()
+        self._abandoned = threading.Event()
 
     def __enter__(self) -> Provisioning:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.fleet.close()
+        self._first.close()
+
+    def abandon(self) -> None:
+        """Stop waiting for nodes, as after Ctrl-C; steps under way on them end by themselves."""
+        self._abandoned.set()
+        self._gate.abandon()
         self.fleet.close()
         self._first.close()
 
@@ -138,13 +156,15 @@ class Provisioning:
 
     def _reach(self, node: Node, keys: bytes) -> tuple[Node, bool]:
         """A connection by key, and whether the key had to be installed; waits for the node's address."""
-        if not self._by_dhcp(node.name):
-            return self._await(node, keys, STATIC_S)
         try:
             return self._open(node, keys)
         except Unreachable:
-            if self.check:
+            if self._has_power(node.name) is False:
+                raise Unreachable(node.name, "has no power; switch it on, then provision again") from None
+            if self.check and self._by_dhcp(node.name):
                 raise
+        if not self._by_dhcp(node.name):
+            return self._await(node, keys, STATIC_S)
         self.say(node.name, Line("note", "waits for an address"))
         self._gate.wait(node.name)
         limit = Deadline.after(ADDRESS_S)
@@ -156,6 +176,8 @@ class Provisioning:
         return self._await(node, keys, limit)
 
     def _open(self, node: Node, keys: bytes) -> tuple[Node, bool]:
+        if self._abandoned.is_set():
+            raise Interrupted(node.name, "interrupted before it was provisioned")
         return runner.open_by_key(node, self._first[node.name], keys, check=self.check)
 
     def _await(self, node: Node, keys: bytes, deadline: float | Deadline) -> tuple[Node, bool]:
@@ -178,14 +200,18 @@ class Provisioning:
         pins = HostKeys(self.inventory.state / "known_hosts")
         return bool(pins.pins(node.name, host_pattern(node.address, node.port)))
 
+    def _has_power(self, name: str) -> bool | None:
+        """What the power driver says; None where there is no driver, or it cannot tell."""
+        try:
+            return power.driver(self.inventory).is_on(name)
+        except ClusterError:
+            return None
+
     def _power_cycle(self, name: str) -> None:
         """Switch a silent node off and on, where there is a driver and the node has power."""
-        try:
-            driver = power.driver(self.inventory)
-        except InputError:
-            return
         with self._switching:
-            if driver.is_on(name):
+            if self._has_power(name):
                 self.say(name, Line("note", "is silent: power-cycled, so that it asks for its address now"))
+                driver = power.driver(self.inventory)
                 driver.off(name)
                 driver.on(name)

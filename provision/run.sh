@@ -31,10 +31,13 @@ progress() { echo "$*" >>"$BUNDLE/progress"; }
 : >"$BUNDLE/progress"
 install -d -m 0700 /run/rpicluster
 exec 9>/run/rpicluster/lock
-if ! flock --wait 20 9; then
-  progress "failed: $(uname -n): another provisioning run is at work on this node"
-  progress "end 1"
-  exit 1
+if ! flock --nonblock 9; then
+  progress "waits for another run on this node to end"
+  if ! flock --wait 300 9; then
+    progress "failed: $(uname -n): another provisioning run does not end on this node"
+    progress "end 1"
+    exit 1
+  fi
 fi
 if [ -n "$remove" ]; then
   for old in /run/rpicluster/provision.*; do [ "$old" = "$BUNDLE" ] || rm -rf "$old"; done

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cluster.errors import AuthenticationFailed, ClusterError, NodeError
+from cluster.errors import AuthenticationFailed, ClusterError, CommandTimeout, NodeError
 from cluster.node import Node, Result
 
 LIMIT_S = 900  # a Pi B+ unpacks BIND in minutes, not in a quarter of an hour
@@ -145,7 +145,7 @@ def run(node: Node, files: Mapping[str, bytes], *, check: bool, say: Callable[[L
     try:
         with follower:
             done = node.run(["sh", "-c", script], sudo=True, input=pack(files), deadline=LIMIT_S + GRACE_S)
-    except ClusterError:
+    except CommandTimeout:  # it was killed, so it cannot clean up; after a lost connection it goes on, and will
         with contextlib.suppress(ClusterError):  # the first error is the one to tell
             node.run(["rm", "-rf", folder], sudo=True, deadline=5)
         raise

@@ -249,6 +249,30 @@ def test_killed_harness_leaves_a_node_that_cleans_up_and_can_be_provisioned_agai
     assert site.outcome("gamma")["changed"] == 0
 
 
+def test_ctrl_c_ends_at_once_while_the_node_finishes_its_steps(site: Site) -> None:
+    site.node("gamma", "rm /etc/machine-info")
+    command = subprocess.Popen(
+        [sys.executable, "-m", "provision", "gamma"], cwd=site.copy.root, stderr=subprocess.PIPE, text=True
+    )
+    assert command.stderr is not None
+    for line in command.stderr:
+        if "connected" in line:
+            break
+    command.send_signal(signal.SIGINT)
+    said = command.communicate(timeout=5)[1]
+    assert command.returncode == 130 and "provision: interrupted" in said and "Traceback" not in said, said
+    assert site.outcome("gamma")["ok"]  # it waits for the other run on that node to end
+    assert site.outcome("gamma")["changed"] == 0
+
+
+def test_node_without_power_is_told_at_once(site: Site) -> None:
+    site.copy.python("lab.node('gamma').off()")
+    began = time.monotonic()
+    found = site.outcome("compute", code=1)
+    assert found["nodes"][0]["error"].startswith("gamma: has no power;") and time.monotonic() - began < 10
+    site.copy.python("lab.node('gamma').on()\nlab.wait_ready()")
+
+
 def test_reflashed_compute_node_comes_back(site: Site) -> None:
     """It asks for its address as it boots; the pair serves it, and its key is pinned anew."""
     assert site.copy.lab("reflash", "gamma").returncode == 0
