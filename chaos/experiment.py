@@ -18,6 +18,7 @@ from chaos.faults import Fault, Means, data
 from chaos.interrupt import Interrupts
 from chaos.leasing import clients
 from chaos.observer import Observer
+from chaos.verdicts import Expected, verdicts
 from chaos.watch import Plan
 from cluster import power
 from cluster.errors import ClusterError, NotUndone, Refused
@@ -27,7 +28,7 @@ from cluster.journal import Entry, check_undone
 from cluster.model import Claim
 from cluster.node import Fleet
 from cluster.probes import vrrp
-from cluster.record import Event, Recorder, events
+from cluster.record import Recorder, events
 
 BASELINE_S = 1.5
 """How long services are watched before the fault at least."""
@@ -147,7 +148,7 @@ class _Experiment:
         self.interrupted = False
         self.doubts: list[str] = []
         self.seconds: dict[str, float] = {}
-        self.takeover: tuple[str, str, vrrp.Window, int] | None = None
+        self.expected: Expected | None = None
 
     def run(self, interrupts: Interrupts) -> Outcome:
         """From the guard to the verdict."""
@@ -221,7 +222,8 @@ class _Experiment:
         except (ClusterError, ValueError) as error:
             self.doubts.append(f"the takeover could not be predicted: {error}")
             return
-        self.takeover = (owner, survivor, window, instance.vrid)
+        addresses = self.health.address(owner), self.health.address(survivor)
+        self.expected = Expected(owner, survivor, *addresses, instance.vrid, window)
 
     def _announce(self) -> Entry:
         """The journal entry, on the disk before anything else happens."""
@@ -296,7 +298,9 @@ class _Experiment:
     def _end(self, healed: bool, reason: str, trouble: tuple[Check, ...] = ()) -> Outcome:
         self.recorder.flush()
         seen = list(events(self.recorder.folder))
-        judged = self._judge(seen)
+        judged, window = verdicts(seen, self.claims, self.doubts, self.expected)
+        if window is not None:
+            self.recorder.event("window", **window)
         for claim in judged:
             self.recorder.event("claim", losing=claim.losing, **claim.as_json())
         if not self.claims:
@@ -311,48 +315,6 @@ class _Experiment:
             trouble,
             self.seconds,
         )
-
-    def _judge(self, seen: list[Event]) -> tuple[judge.Judged, ...]:
-        window = judge.fault_window(seen)
-        doubts = list(self.doubts)
-        if window is not None and (why := judge.took_hold(seen, window)):
-            doubts.append(why)
-        promise = self._takeover(seen, window)
-        looks = judge.looks(seen)
-        return tuple(
-            judge.judge(
-                claim.name,
-                claim.losing,
-                claim.service,
-                claim.budget,
-                looks.get(claim.service, []),
-                window,
-                doubt=doubts[0] if doubts else None,
-                promise=promise if claim.service == "vip" else None,
-            )
-            for claim in self.claims
-        )
-
-    def _takeover(self, seen: list[Event], window: judge.Window | None) -> judge.Promise | None:
-        """Record the VRRP arithmetic; what it promises to clients."""
-        if self.takeover is None or window is None:
-            return None
-        owner, survivor, promised, vrid = self.takeover
-        addresses = self.health.address(owner), self.health.address(survivor)
-        found = judge.takeover(seen, *addresses, vrid, promised.master_down, window)
-        self.recorder.event(
-            "window",
-            low_s=promised.client_low,
-            high_s=promised.client_high,
-            predicted_s=promised.master_down,
-            measured_s=found.measured_s,
-            overlap_s=found.overlap_s,
-            verdict=found.verdict,
-            lost=owner,
-            survivor=survivor,
-            source=f"keepalived.conf of {survivor}",
-        )
-        return judge.Promise(promised.client_low, promised.client_high)
 
 
 def _told(error: Exception) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from chaos.loop import Loop
-from chaos.probers import DATAGRAMS
+from chaos.scheduled import DATAGRAMS
 from cluster.errors import ProbeFailed
 from cluster.probes import dhcp, dhcp_machine, wire
 from cluster.probes.dhcp_machine import ClientMachine, Lease, State

@@ -18,9 +18,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+from chaos.ask import Resolver, TimeClient
 from chaos.leasing import DhcpClients
 from chaos.loop import Loop, Prober
-from chaos.probers import Handshake, Ping, Resolver, TimeClient
+from chaos.reach import Handshake, Ping
 from chaos.wiretap import Wiretap
 from cluster.errors import ClusterError
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 
 from chaos.loop import Loop
-from chaos.probers import DATAGRAMS
+from chaos.scheduled import DATAGRAMS
 from cluster.errors import ProbeFailed
 from cluster.probes import arp, dhcp, vrrp, wire
 

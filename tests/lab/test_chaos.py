@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from chaos.judge import fault_window, looks
+from chaos.outages import fault_window, looks
 from cluster import journal, power
 from cluster.health import Health
 from cluster.inventory import Inventory

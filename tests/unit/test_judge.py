@@ -17,19 +17,14 @@ from chaos.judge import (
     INCONCLUSIVE,
     Interval,
     Judged,
-    Look,
     Promise,
-    Window,
-    blind,
     contradiction,
-    fault_window,
     judge,
-    looks,
-    outages,
     overall,
-    takeover,
     took_hold,
 )
+from chaos.outages import Look, Window, blind, fault_window, looks, outages
+from chaos.takeover import takeover
 
 WINDOW = Window(10.0, 20.0)
 

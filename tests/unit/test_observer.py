@@ -23,10 +23,11 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from chaos.ask import Resolver, TimeClient
 from chaos.leasing import DhcpClients, bucket, clients
 from chaos.loop import Loop, Prober
 from chaos.observer import Observer
-from chaos.probers import Handshake, Ping, Resolver, TimeClient
+from chaos.reach import Handshake, Ping
 from chaos.watch import Plan
 from chaos.wiretap import Wiretap
 from cluster.errors import ClusterError

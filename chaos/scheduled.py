@@ -1,0 +1,110 @@
+"""What the probers share: the schedule of a service's looks, and how their answers are recorded.
+
+Sockets are unconnected, or connected with their errors passed over: an ICMP error tells nothing that silence
+does not, and would otherwise be charged to the next look.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+from chaos.loop import Loop
+from cluster.errors import ProbeFailed
+from cluster.probes import wire
+
+DATAGRAMS = 64
+"""How many packets one turn of the loop takes from one socket, so that a flood cannot hold it."""
+
+
+class Scheduled:
+    """What the probers share: a look every `period` seconds, each given up after `patience` seconds."""
+
+    def __init__(self, service: str, period: float, patience: float) -> None:
+        self.service, self.period, self.patience = service, period, patience
+        self.loop: Loop
+        self._next = float("inf")
+
+    def start(self, loop: Loop, now: float) -> None:
+        """Open sockets and begin the schedule."""
+        self.loop, self._next = loop, now
+        self.open()
+
+    def open(self) -> None:
+        """Open the sockets."""
+        raise NotImplementedError
+
+    def look(self, now: float) -> None:
+        """Send one look."""
+        raise NotImplementedError
+
+    def overdue(self) -> float:
+        """When the oldest look under way is given up."""
+        raise NotImplementedError
+
+    def give_up(self, now: float) -> None:
+        """Give up the looks that are overdue."""
+        raise NotImplementedError
+
+    def due(self) -> float:
+        """When the next look or the next end of patience is due."""
+        return min(self._next, self.overdue())
+
+    def tick(self, now: float) -> None:
+        """Give up what is overdue, then look; slots missed by a late loop are left out, not made up for."""
+        self.give_up(now)
+        if now >= self._next:
+            self._next += self.period * (1 + int((now - self._next) / self.period))
+            self.look(now)
+
+    def stop(self) -> None:
+        """Begin no new look."""
+        self._next = float("inf")
+
+    def good(self, sent: float, answered: float, server: str, **more: object) -> None:
+        """Note a look that was answered."""
+        answered = max(sent, answered)
+        self.loop.emit(
+            "probe",
+            answered,
+            service=self.service,
+            sent=sent,
+            answered=answered,
+            ok=True,
+            server=server,
+            value=round(answered - sent, 6),
+            error=None,
+            **more,
+        )
+
+    def failed(self, sent: float, now: float, error: str, server: str | None = None, **more: object) -> None:
+        """Note a look in vain."""
+        self.loop.emit(
+            "probe",
+            now,
+            service=self.service,
+            sent=sent,
+            answered=None,
+            ok=False,
+            server=server,
+            value=None,
+            error=error,
+            **more,
+        )
+
+
+def packets(sock: socket.socket) -> Iterator[wire.Captured]:
+    """What waits in a socket; errors that earlier packets brought back are passed over."""
+    for _ in range(DATAGRAMS):
+        try:
+            got = wire.receive(sock)
+        except ProbeFailed:
+            continue
+        if got is None:
+            return
+        yield got
+
+
+def reason(error: OSError) -> str:
+    """An error of the socket layer in one word."""
+    return wire.failed(error, "").reason

@@ -1,0 +1,71 @@
+"""All verdicts of one record: the claims about what was lost, and the takeover of the floating address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chaos import judge
+from chaos.outages import fault_window, looks
+from chaos.takeover import takeover
+from cluster.model import Claim
+from cluster.probes import vrrp
+from cluster.record import Event
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The takeover that VRRP promises when the owner of the floating address is lost."""
+
+    lost: str
+    survivor: str
+    lost_address: str
+    survivor_address: str
+    vrid: int
+    window: vrrp.Window
+
+
+def verdicts(
+    seen: Sequence[Event], claims: Sequence[Claim], doubts: Sequence[str] = (), expected: Expected | None = None
+) -> tuple[tuple[judge.Judged, ...], dict[str, Any] | None]:
+    """Judge the claims by a record; with `expected`, also the fields of its `window` event.
+
+    `doubts` are reasons why the run can prove nothing; it still can refute.
+    """
+    window = fault_window(seen)
+    doubts = list(doubts)
+    if window is not None and (why := judge.took_hold(seen, window)):
+        doubts.append(why)
+    arithmetic = promise = None
+    if expected is not None and window is not None:
+        promised = expected.window
+        promise = judge.Promise(promised.client_low, promised.client_high)
+        addresses = expected.lost_address, expected.survivor_address
+        found = takeover(seen, *addresses, expected.vrid, promised.master_down, window)
+        arithmetic = {
+            "low_s": promised.client_low,
+            "high_s": promised.client_high,
+            "predicted_s": promised.master_down,
+            "measured_s": found.measured_s,
+            "overlap_s": found.overlap_s,
+            "verdict": found.verdict,
+            "lost": expected.lost,
+            "survivor": expected.survivor,
+            "source": f"keepalived.conf of {expected.survivor}",
+        }
+    services = looks(seen)
+    judged = tuple(
+        judge.judge(
+            claim.name,
+            claim.losing,
+            claim.service,
+            claim.budget,
+            services.get(claim.service, []),
+            window,
+            doubt=doubts[0] if doubts else None,
+            promise=promise if claim.service == "vip" else None,
+        )
+        for claim in claims
+    )
+    return judged, arithmetic
