@@ -169,12 +169,13 @@ class Connection:
         """A fresh session; nothing has been started on the node yet.  Raises Busy, Lost or Expired."""
         try:
             return self._transport.open_session(window_size=WINDOW, timeout=max(deadline.left, 0.001))
-        except paramiko.ChannelException as error:
-            raise Busy(error.text) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
-            if self.alive and deadline.passed:
+            if not self.alive:
+                raise Lost(str(error) or "closed by the node") from error
+            if deadline.passed:
                 raise Expired from error
-            raise Lost(str(error) or "closed by the node") from error
+            # Refused.  Of two refusals at once paramiko tells only one its reason (ChannelException).
+            raise Busy(str(error)) from error
 
     def execute(
         self, channel: paramiko.Channel, line: str, stdin: bytes, deadline: Deadline
