@@ -37,7 +37,7 @@ FIRST_LOOKS_S = 8.0
 STEADY_S = 1.0
 """How long services are watched after all is back."""
 HOLD_S = 10.0
-WATCHED = ("vip", "dns", "ntp", "tcp", "dhcp")
+WATCHED = ("vip", "dns", "ntp", "tcp", "tftp", "dhcp")
 Say = Callable[[str], None]
 
 
@@ -190,6 +190,7 @@ class _Experiment:
             dns_name=f"{inventory.fqdn('float')}.",
             ntp_servers=tuple(map(self.health.address, inventory.ntp.servers)),
             dhcp_clients=clients(inventory.dhcp.split),
+            tftp_file=inventory.tftp.boot_file,
         )
 
     def _before(self, observer: Observer) -> guard.Proof:

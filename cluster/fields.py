@@ -159,6 +159,22 @@ def record_name(value: object) -> str:
     raise ValueError(f"{show(value)} is not a DNS name; write lower-case labels, with a dot at the end if complete")
 
 
+def no_dynamic_bootp(value: object) -> bool:
+    """Whether BOOTP clients get addresses of the pool: always False, since the pool is one of a failover pair.
+
+    A BOOTP client never gives its address back and knows no lease time, so the peers could not agree how long
+    it is taken; dhcpd.conf(5), "failover", refuses to serve such a pool.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"cannot be {show(value)}; write false, or leave it out")
+    if value:
+        raise ValueError(
+            "a failover pool cannot serve dynamic BOOTP: such a client has no lease time that the peers could agree on "
+            "(dhcpd.conf(5)); write false, and reserve an address for each BOOTP client"
+        )
+    return value
+
+
 def driver(value: object) -> str:
     """Something that looks like a module's import path."""
     if not isinstance(value, str) or not _IMPORTABLE.fullmatch(value):
@@ -208,6 +224,13 @@ Domain = Annotated[str, BeforeValidator(domain)]
 RecordName = Annotated[str, BeforeValidator(record_name)]
 Driver = Annotated[str, BeforeValidator(driver)]
 Url = Annotated[str, BeforeValidator(url)]
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}"
+Folder = Annotated[
+    str, BeforeValidator(pattern(rf"(/{_NAME}){{2,6}}", "write an absolute path below another, such as /srv/tftp"))
+]
+RelativeFile = Annotated[
+    str, BeforeValidator(pattern(rf"{_NAME}(/{_NAME}){{0,6}}", "write a path without .. that does not begin with /"))
+]
 Port = Annotated[int, BeforeValidator(whole(1, 65535))]
 User = Annotated[
     str,

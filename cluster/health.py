@@ -16,10 +16,10 @@ from functools import partial
 from cluster.errors import ClusterError, ProbeFailed
 from cluster.inventory import Inventory
 from cluster.node import Fleet
-from cluster.probes import clock, dhcp, dns, icmp, keepalived, vrrp, wire
+from cluster.probes import clock, dhcp, dns, icmp, keepalived, tftp, vrrp, wire
 from cluster.wait import Deadline, WaitTimeout, until
 
-DAEMONS = ("keepalived", "isc-dhcp-server", "named", "chrony")
+DAEMONS = ("keepalived", "isc-dhcp-server", "named", "chrony", "tftpd-hpa")
 OFFSET_S = 1.0
 """How far a server's clock may be from ours: the falseticker of RFC 5905 is one that is off by seconds."""
 PATIENT = 10
@@ -122,6 +122,7 @@ class Health:
         for name in serving:
             found["dns", name] = partial(self.dns, name)
             found["ntp", name] = partial(self.ntp, name)
+            found["tftp", name] = partial(self.tftp, name)
             found["daemons", name] = partial(self.daemons, name)
         if serving:
             found["dhcp", None] = partial(self.dhcp, serving)
@@ -175,6 +176,11 @@ class Health:
         if abs(reply.offset) > OFFSET_S:
             raise ProbeFailed(f"{name}: its clock is {reply.offset:+.1f} s from ours", reason="offset")
         return f"stratum {reply.stratum}, {reply.offset * 1000:+.1f} ms from us"
+
+    def tftp(self, name: str) -> str:
+        """The node gives boot clients their file."""
+        got = tftp.read(self.address(name), self.inventory.tftp.boot_file)
+        return f"{len(got.content)} bytes of {self.inventory.tftp.boot_file}"
 
     def daemons(self, name: str) -> str:
         """The services' daemons run; this only explains, other checks decide."""

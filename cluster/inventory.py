@@ -34,6 +34,7 @@ from cluster.model import (
     Power,
     Record,
     Reservation,
+    Tftp,
     Users,
     Vrrp,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "Power",
     "Record",
     "Reservation",
+    "Tftp",
     "Users",
     "Vrrp",
     "default_path",
@@ -74,6 +76,7 @@ SECTIONS: dict[str, type[Model]] = {
     "dns": Dns,
     "vrrp": Vrrp,
     "ntp": Ntp,
+    "tftp": Tftp,
     "power": Power,
 }
 NAMED: dict[str, type[Model]] = {"groups": Group, "nodes": Node, "artifacts": Artifact}
@@ -250,7 +253,7 @@ class _Reader:
 
 
 def _top() -> tuple[str, ...]:
-    return ("cluster", "network", "users", "groups", "nodes", "dhcp", "dns", "vrrp", "ntp", "power", *OPTIONAL)
+    return ("cluster", "network", "users", "groups", "nodes", "dhcp", "dns", "vrrp", "ntp", "tftp", "power", *OPTIONAL)
 
 
 def _complaint(model: type[BaseModel], loc: Key, error: Mapping[str, Any], *, hidden: set[str]) -> str:
@@ -309,4 +312,6 @@ def _complete(dns: BaseModel | None, cluster: BaseModel | None) -> Dns:
 
 def _reservations(dhcp: DhcpPlan, network: NetworkPlan, nodes: Mapping[str, Node]) -> dict[str, Reservation]:
     found = {"dgw": Reservation(network.gateway_mac, network.gateway)} if "gateway" in dhcp.reserve else {}
+    if "operator" in dhcp.reserve:
+        found[network.operator.name] = Reservation(network.operator.mac, network.operator.address)
     return found | {n.name: Reservation(n.mac, n.address) for n in nodes.values() if n.group in dhcp.reserve}

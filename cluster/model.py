@@ -127,6 +127,7 @@ class DhcpPlan(Model):
     max_lease: Annotated[float, BeforeValidator(f.whole_duration(60, 31_536_000))]
     default_lease: Annotated[float, BeforeValidator(f.whole_duration(60, 31_536_000))]
     reserve: Annotated[tuple[f.Label, ...], f.Unique]
+    dynamic_bootp: Annotated[bool, BeforeValidator(f.no_dynamic_bootp)] = False
 
 
 class Dhcp(DhcpPlan):
@@ -185,6 +186,13 @@ class Ntp(Model):
     local_stratum: Annotated[int, BeforeValidator(f.whole(1, 15))]
 
 
+class Tftp(Model):
+    """The files that boot clients fetch: where they lie on the servers, and which one is told to them."""
+
+    root: f.Folder
+    boot_file: f.RelativeFile
+
+
 class Power(Model):
     """How nodes are switched: the import path of a driver and what it wants to know."""
 
@@ -227,6 +235,7 @@ class Inventory(Model):
     dns: Dns
     vrrp: Vrrp
     ntp: Ntp
+    tftp: Tftp
     power: Power
     artifacts: Mapping[str, Artifact]
     claims: tuple[Claim, ...]

@@ -147,8 +147,8 @@ def _dhcp(plan: DhcpPlan, parts: Parts) -> Mistakes:
     if plan.default_lease > plan.max_lease:
         yield ("dhcp", "default_lease"), "is longer than max_lease; shorten it or raise max_lease"
     for n, name in enumerate(plan.reserve):
-        if name != "gateway" and name not in parts.written_groups:
-            yield ("dhcp", "reserve", n), unknown(name, [*parts.groups, "gateway"], "group")
+        if name not in ("gateway", "operator") and name not in parts.written_groups:
+            yield ("dhcp", "reserve", n), unknown(name, [*parts.groups, "gateway", "operator"], "group")
 
 
 def _serving(key: Key, name: str, parts: Parts) -> Mistakes:

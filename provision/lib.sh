@@ -105,6 +105,15 @@ ensure_dir() {
   chmod "0$2" "$1"    # the second zero also clears a set-group-id bit that the folder inherited
 }
 
+# ensure_tree SRC DST OWNER: every folder (0755) and file (0644) of SRC is in DST; others there are left alone.
+ensure_tree() {
+  local path
+  while IFS= read -r -d '' path; do ensure_dir "$2${path#"$1"}" 0755 "$3"; done < <(find "$1" -type d -print0 | sort -z)
+  while IFS= read -r -d '' path; do
+    install_file "$path" "$2${path#"$1"}" 0644 "$3"
+  done < <(find "$1" -type f -print0 | sort -z)
+}
+
 # ensure_link TARGET LINK
 ensure_link() {
   [ -L "$2" ] && [ "$(readlink -- "$2")" = "$1" ] && return

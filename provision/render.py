@@ -72,13 +72,14 @@ def bundle(inventory: Inventory, node: Node, secrets: Secrets, here: Path = HERE
     environment.filters["rdata"] = rdata
     values = {**_values(inventory, node, secrets), "steps": order}
     for room in rooms(node, here):
-        for path in sorted((here / room).iterdir()):
-            name = f"{room}/{path.name}"
-            if path.suffix == ".sh" or path.name == PACKAGES:
-                files[name] = path.read_bytes()
-            elif path.suffix == ".j2":
+        for path in sorted((here / room).rglob("*")):
+            name = path.relative_to(here).as_posix()
+            within = path.parent != here / room  # a folder of a room goes to the node as it is
+            if path.suffix == ".j2":
                 text = environment.get_template(name).render(values, managed=managed(inventory, name))
                 files[name.removesuffix(".j2")] = text.encode()
+            elif path.is_file() and (within or path.suffix == ".sh" or path.name == PACKAGES):
+                files[name] = path.read_bytes()
     source = managed(inventory, "render.py")
     files["steps"] = _lines(f"# {source}", *order)
     files["params.sh"] = _lines(f"# {source}", *_params(inventory, node, here))
@@ -140,6 +141,7 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
         "LOGIN": inventory.users.login,
         "CLUSTER_USER": inventory.users.cluster,
         "SSH_GROUP": inventory.users.ssh_group,
+        "TFTP_ROOT": inventory.tftp.root,
         "DNS_ROLE": {dns.primary: "primary", dns.secondary: "secondary"}.get(node.name, "none"),
     }
     lists: Mapping[str, list[str]] = {

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from specs.base import looks as base
+from specs.lanservices import booting
 from specs.lanservices import looks as seen
 from specs.looks import Looks, Place, look
 
 advertisements = look(seen.advertisements, 2.3)
 arp_owners = look(seen.arp_owners, 0.5)
+bootp_replies = look(booting.bootp_replies)
+boots = look(booting.boots)
 clocks = look(seen.clocks)
 all_doors = look(base.all_doors)
 all_facts = look(base.all_facts)
@@ -20,6 +23,8 @@ dhcp_offers = look(seen.dhcp_offers, 2.5)
 dhcp_reservations = look(seen.dhcp_reservations, 1.5)
 ntp_replies = look(seen.ntp_replies)
 standings = look(seen.standings)
+tftp_files = look(booting.tftp_files)
+tftp_servings = look(booting.tftp_servings)
 transfers = look(seen.transfers)
 
 doors = base.doors

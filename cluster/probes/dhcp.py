@@ -10,10 +10,11 @@ import os
 import select
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 
 from cluster.errors import ProbeFailed
-from cluster.probes import dhcp_machine, wire
+from cluster.probes import dhcp_machine, dhcp_packet, wire
 from cluster.probes.dhcp_machine import ClientMachine, Lease, Nak, Offer, State
 from cluster.probes.dhcp_packet import CLIENT_PORT, Value
 from cluster.probes.leases import (
@@ -69,10 +70,20 @@ class Client:
     """A client with the hardware address `mac` behind an interface; it holds no socket between calls.
 
     `source`: the Ethernet source of its frames, where it asks in the name of a living host (ClientMachine).
+    `extra`: more options, by code, of its DHCP messages, as special clients send them.
     """
 
-    def __init__(self, interface: str, mac: str, *, client_id: bytes | None = None, source: str | None = None) -> None:
+    def __init__(
+        self,
+        interface: str,
+        mac: str,
+        *,
+        client_id: bytes | None = None,
+        source: str | None = None,
+        extra: Iterable[tuple[int, bytes]] = (),
+    ) -> None:
         self.interface, self.mac, self.client_id, self.source = interface, mac, client_id, source
+        self.extra = tuple(extra)
 
     def discover(self, secs: int = 0, *, wait: float | Deadline = 2.5) -> tuple[Offer, ...]:
         """The offers of all servers that answer a DISCOVER within `wait` s; takes no lease.
@@ -127,6 +138,26 @@ class Client:
         machine.bootp(time.monotonic())
         return self._lease(machine, patience, "BOOTP")
 
+    def bootp_replies(self, *, wait: float | Deadline = 1.0, enough: int = 2) -> tuple[dhcp_packet.Reply, ...]:
+        """The replies of all servers to one BOOTP request (RFC 951), the first of each, within `wait` s.
+
+        Ends as soon as `enough` servers answered.  Raises ProbeFailed (`permission`, `interface`).
+        """
+        end, xid = Deadline.of(wait), int.from_bytes(os.urandom(4))
+        found: dict[str, dhcp_packet.Reply] = {}
+        with open_socket(self.interface, self.mac) as sock:
+            _send(sock, dhcp_packet.frame(dhcp_packet.build(self.mac, xid), self.source or self.mac))
+            for got in wire.arrivals(sock, end, "BOOTP"):
+                try:
+                    reply = dhcp_packet.reply(got.data, verify=got.verify)
+                except wire.Malformed:
+                    continue
+                if reply.message.xid == xid and reply.message.mac == self.mac and reply.message.kind is None:
+                    found.setdefault(reply.src, reply)
+                    if len(found) >= enough:
+                        break
+        return tuple(found.values())
+
     def release(self, lease: Lease, *, broadcast: bool = False) -> None:
         """Give a lease back, at its server or (`broadcast`) at any that lives; the protocol has no answer to it.
 
@@ -150,6 +181,7 @@ class Client:
             wanted=wanted,
             server=server,
             source=self.source,
+            extra=self.extra,
         )
 
     def _put(self, frame: bytes) -> None:

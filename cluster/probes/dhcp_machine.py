@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -103,6 +103,7 @@ class ClientMachine:
     NAK ends the exchange.  `accept`: go on to REQUEST with the first offer, or with the first of `server`
     where that is given; without it only collect.  `source` is the Ethernet source of our frames where it is
     not the client's: who asks in the name of a living host must not teach a switch a wrong port for it.
+    `extra` are more options, by code, of every DHCP message; an option 55 among them takes the place of ours.
     """
 
     def __init__(
@@ -115,12 +116,14 @@ class ClientMachine:
         wanted: str | None = None,
         server: str | None = None,
         source: str | None = None,
+        extra: Iterable[tuple[int, bytes]] = (),
         rng: random.Random | None = None,
     ) -> None:
         self.mac = wire.mac_text(wire.mac_bytes(mac))
         self.client_id = client_id
         self.restart, self.accept, self.wanted, self.server = restart, accept, wanted, server
         self.source = self.mac if source is None else wire.mac_text(wire.mac_bytes(source))
+        self.extra = tuple(extra)
         self.state = State.IDLE
         self.lease: Lease | None = None
         self.offers: list[Offer] = []
@@ -227,7 +230,9 @@ class ClientMachine:
         if options:
             if self.client_id is not None:
                 options.append((61, self.client_id))
-            options.append((55, bytes(packet.WANTED)))
+            if not any(code == 55 for code, _ in self.extra):
+                options.append((55, bytes(packet.WANTED)))
+            options.extend(self.extra)
         payload = packet.build(
             self.mac, self._xid, secs=self._secs, broadcast=broadcast, ciaddr=ciaddr, options=options
         )

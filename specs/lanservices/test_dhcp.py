@@ -52,6 +52,8 @@ def options(inventory: Inventory, node: Plan) -> Iterator[Option]:
     yield Option("domain-name-servers", pair)
     yield Option("domain-name", inventory.cluster.subdomain)
     yield Option("ntp-servers", tuple(str(inventory.nodes[n].address) for n in inventory.ntp.servers))
+    yield Option("tftp-server-name", str(lan.floating))
+    yield Option("bootfile-name", inventory.tftp.boot_file)
     yield Option("dhcp-server-identifier", str(node.address))
 
 
