@@ -130,8 +130,17 @@ ONE_MISTAKE = [
     ("servers: [alpha, beta]", "servers: [alpha, psi]", "ntp.servers.1", "psi is in group deployer"),
     ("servers: [alpha, beta]", "servers: []", "ntp.servers", "name one at least"),
     ("group: openwrt", "group: openwart", "nodes.omega.group", "unknown group 'openwart'; did you mean openwrt?"),
+    # booting from the network
+    ("mclt: 30m", "dynamic_bootp: true\n  mclt: 30m", "dhcp.dynamic_bootp", "failover pool cannot serve"),
+    ("mclt: 30m", "dynamic_bootp: some\n  mclt: 30m", "dhcp.dynamic_bootp", "cannot be 'some'; write false"),
+    ("[gateway, operator", "[gateway, operators", "dhcp.reserve.1", "unknown group 'operators'; did you mean operator"),
+    ("root: /srv/tftp", "root: srv/tftp", "tftp.root", "write an absolute path below another"),
+    ("root: /srv/tftp", "root: /", "tftp.root", "write an absolute path below another"),
+    ("root: /srv/tftp", "root: /srv/../etc", "tftp.root", "write an absolute path below another"),
+    ("boot_file: pxelinux", "boot_file: ../pxelinux", "tftp.boot_file", "write a path without .."),
+    ("boot_file: pxelinux", "boot_file: /pxelinux", "tftp.boot_file", "write a path without .."),
     # claims
-    ("losing: beta, ", "losing: betta, ", "claims.5.losing", "unknown node 'betta'; did you mean beta"),
+    ("losing: beta, ", "losing: betta, ", "claims.6.losing", "unknown node 'betta'; did you mean beta"),
     ("service: tcp,", "service: tpc,", "claims.1.service", "unknown service 'tpc'; use one of: dhcp"),
     ("{losing: alpha,", "{losing: alpha, fault: melt,", "claims.0.fault", "unknown fault 'melt'; use one of: "),
     # DNS records
@@ -166,7 +175,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
 def test_a_claim_made_twice_names_the_first() -> None:
     text, first = changed("service: vip,  budget: 0s}", "service: ntp,  budget: 1s}")
     assert mistakes(text) == [
-        f"{first + 3}: claims.8: claim losing-beta-ntp is already on line {first}; remove one or name it"
+        f"{first + 4}: claims.10: claim losing-beta-ntp is already on line {first}; remove one or name it"
     ]
     assert mistakes(text.replace("budget: 1s}", "budget: 1s, name: beta-ntp-slow}")) == []
 
@@ -243,13 +252,13 @@ def test_the_shipped_inventory_is_the_cluster() -> None:
     assert inventory.dns.expire == 2419200 and isinstance(inventory.dns.expire, int)
     assert inventory.root == default_path().parent and inventory.state == inventory.root / ".state"
     assert {(c.losing, c.service) for c in inventory.claims} == {
-        (node, service) for node in ("alpha", "beta") for service in ("vip", "tcp", "dns", "ntp", "dhcp")
+        (node, service) for node in ("alpha", "beta") for service in ("vip", "tcp", "tftp", "dns", "ntp", "dhcp")
     }
 
 
 def test_what_follows_from_the_file_is_derived_once() -> None:
     inventory = load()
-    assert set(inventory.dhcp.reservations) == {"dgw", "alpha", "beta", "gamma", "delta", "epsilon", "zeta"}
+    assert set(inventory.dhcp.reservations) == {"dgw", "admin", "alpha", "beta", "gamma", "delta", "epsilon", "zeta"}
     assert inventory.dhcp.reservations["zeta"] == ("b8:27:eb:00:00:24", IPv4Address("192.168.10.24"))
     assert inventory.pointers["6.10.168.192.in-addr.arpa"] == "alpha.dc1.b3rry.clust0r"
     assert inventory.pointers["111.10.168.192.in-addr.arpa"] == "float.dc1.b3rry.clust0r"

@@ -24,6 +24,7 @@ import dns.rrset
 import pytest
 
 from chaos.ask import Resolver, TimeClient
+from chaos.fetchers import FileReader
 from chaos.leasing import DhcpClients, bucket, clients
 from chaos.loop import Loop, Prober
 from chaos.observer import Observer
@@ -31,7 +32,7 @@ from chaos.reach import Handshake, Ping
 from chaos.watch import Plan
 from chaos.wiretap import Wiretap
 from cluster.errors import ClusterError
-from cluster.probes import arp, vrrp, wire
+from cluster.probes import arp, tftp, vrrp, wire
 from cluster.record import Recorder, events
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets and namespaces need root")
@@ -225,6 +226,40 @@ def test_one_good_time_server_of_two_is_enough() -> None:
 
 
 # ---------------------------------------------------------------- tcp
+
+
+def tftp_server(content: bytes | None) -> Callable[[bytes], bytes | None]:
+    """A server that sends one block for each request, and an error where there is no content."""
+
+    def answer(data: bytes) -> bytes | None:
+        if data[1] != tftp.RRQ:
+            return None
+        if content is None:
+            return tftp.error(tftp.NOT_FOUND, "File not found")
+        return tftp.DATA.to_bytes(2) + (1).to_bytes(2) + content
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("server", "ok", "error"),
+    [
+        (tftp_server(b"hello"), True, None),
+        (tftp_server(None), False, "refused-by-server"),
+        (tftp_server(b"x" * 513), False, "malformed"),
+        (tftp_server(b"x" * 512), False, "timeout"),  # the second block never comes
+        (silent, False, "timeout"),
+    ],
+)
+def test_a_file_is_read_as_a_whole_or_not_at_all(
+    server: Callable[[bytes], bytes | None], ok: bool, error: str | None
+) -> None:
+    with udp_server(server) as port:
+        reader = FileReader("tftp", "127.0.0.1", "f", port=port, period=0.05, patience=0.2)
+        seen = looks(run(reader, seconds=0.5), "tftp")
+    assert len(seen) >= 5
+    assert all((look["ok"], look["error"], look["server"]) == (ok, error, "127.0.0.1") for look in seen)
+    assert all((look["answered"] is not None) == ok for look in seen)
 
 
 def test_handshakes_leave_no_connection_behind() -> None:

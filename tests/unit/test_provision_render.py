@@ -76,7 +76,8 @@ def test_every_template_of_a_room_is_installed_by_a_script_of_it(
     scripts = "".join(text.decode() for path, text in bundles[name].items() if path.endswith(".sh"))
     for path in bundles[name]:
         if "/" in path and not path.endswith(".sh"):
-            stem = path.rpartition("/")[2]
+            _, *parents, last = path.split("/")
+            stem = (*parents, last)[0]  # a folder is installed as a whole
             assert f"/{stem}" in scripts or stem in scripts, path
 
 
