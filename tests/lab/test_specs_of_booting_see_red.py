@@ -21,12 +21,13 @@ TFTP, BOOT = "specs/lanservices/test_tftp.py", "specs/lanservices/test_boot.py"
 CLIMB = TFTP + "::test_a_path_cannot_climb_out"
 # As root, with files of its own system, writing where it is told to, and without options.
 DROP_IN = "/run/systemd/system/tftpd-hpa.service.d/red.conf"
+OPTIONS = "--user root --address 0.0.0.0:69 --secure --create --refuse tsize --refuse blksize /srv/tftp"
 CHANGED_DAEMON = f"""
 cp -a /srv/tftp /root/tftp.kept
 mkdir /srv/tftp/etc; cp /etc/passwd /srv/tftp/etc/
 mkdir -p {DROP_IN.rpartition("/")[0]}
-printf '[Service]\\nReadWritePaths=/srv/tftp\\nCapabilityBoundingSet=~\\nExecStart=\\nExecStart=%s\\n' '/usr/sbin/in.tftpd \
---foreground --ipv4 --user root --address 0.0.0.0:69 --secure --create --refuse tsize --refuse blksize /srv/tftp' > {DROP_IN}
+printf '%s\\n' '[Service]' ReadWritePaths=/srv/tftp CapabilityBoundingSet=~ ExecStart= \\
+  'ExecStart=/usr/sbin/in.tftpd --foreground --ipv4 {OPTIONS}' > {DROP_IN}
 systemctl daemon-reload; systemctl restart tftpd-hpa
 """
 HEALED_DAEMON = f"""
