@@ -223,11 +223,9 @@ class Node:
         while True:
             connection = self._connected(end)
             try:
-                return connection, connection.channel(end)
-            except Busy as busy:  # the node has not yet done away with sessions that ended
-                if end.left < BUSY_S:
-                    raise CommandTimeout(self.name, f"{shown} was not started: no free session ({busy})") from busy
-                time.sleep(BUSY_S)
+                return connection, _free_session(connection, end)
+            except Busy as busy:
+                raise CommandTimeout(self.name, f"{shown} was not started: no free session ({busy})") from busy
             except Lost as lost:
                 connection.close()
                 if reconnected:
@@ -252,7 +250,9 @@ class Node:
         from cluster.ssh import Busy, Expired, Lost
 
         shown = f"`{_shown(words)}`"
-        if not connection.alive or not connection.acknowledged:
+        if not connection.alive:
+            return Unreachable(self.name, f"connection lost during {shown}: {connection.why_lost()}")
+        if not connection.acknowledged:
             connection.close()
             return Unreachable(self.name, f"{self.address} stopped answering during {shown}")
         limit = Deadline.after(CUT_S)
@@ -261,7 +261,7 @@ class Node:
 
         def kill() -> None:
             with contextlib.suppress(Busy, Expired, Lost):
-                connection.execute(connection.channel(limit), cut, f"{TAG}={mark}".encode(), limit)
+                connection.execute(_free_session(connection, limit), cut, f"{TAG}={mark}".encode(), limit)
                 failed.clear()
 
         # In a thread, because a peer that stopped reading can block a send, and no send has a deadline.
@@ -358,6 +358,19 @@ class Fleet(Mapping[str, Node]):
         else:
             raise InputError(f"{path}: no operator's key yet; remedy: run `python -m provision` first")
         return Login(users.login, key, users.first_password if self._first_contact else None)
+
+
+def _free_session(connection: Connection, end: Deadline) -> Channel:
+    """A session as soon as the node has a free one; raises Busy when that is not before the deadline."""
+    from cluster.ssh import Busy
+
+    while True:
+        try:
+            return connection.channel(end)
+        except Busy:  # the node has not yet done away with sessions that ended
+            if end.left < BUSY_S:
+                raise
+        time.sleep(BUSY_S)
 
 
 def _command_line(argv: Sequence[str] | str, sudo: bool, mark: str) -> str:

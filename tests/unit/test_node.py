@@ -209,6 +209,26 @@ def test_only_the_command_that_is_late_is_killed(node: Node) -> None:
         assert other.result().text == "alive\n"
 
 
+def test_a_crowd_of_commands_some_of_them_late(node: Node) -> None:
+    """More threads than sessions: what is late is killed, and no other command notices."""
+    mark = f"46{time.monotonic_ns() % 10**9}"
+
+    def one(n: int) -> None:
+        if n % 10 == 0:
+            with pytest.raises(CommandTimeout):
+                node.run(["sleep", mark], deadline=0.3)
+        elif n % 3 == 0:
+            data = os.urandom(n * 1000)
+            assert node.run(["cat"], input=data, deadline=60).out == data
+        else:
+            done = node.run(f"echo out; echo err >&2; exit {n}", deadline=60)
+            assert (done.out, done.err, done.code) == (b"out\n", b"err\n", n)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(one, range(200)))
+    assert not processes(mark)
+
+
 def test_a_child_that_keeps_the_output_open_is_named_as_the_reason(node: Node) -> None:
     with pytest.raises(CommandTimeout, match="something it started keeps its output open"):
         node.run("sleep 60 & exit 0", deadline=0.3)
@@ -227,10 +247,11 @@ def test_a_deadline_can_be_shared(node: Node) -> None:
 @pytest.mark.parametrize("size", [0, 20_000_000])
 def test_a_frozen_sshd_cannot_hold_a_command_beyond_its_deadline(sshd: Sshd, size: int) -> None:
     node = sshd.node()
+    mark = f"45{time.monotonic_ns() % 10**9}"
     session = int(node.run("echo $PPID").text)
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
-        running = pool.submit(node.run, ["sleep", "60"], input=bytes(size), deadline=0.5)
+        running = pool.submit(node.run, ["sleep", mark], input=bytes(size), deadline=0.5)
         time.sleep(0.2)
         os.kill(session, signal.SIGSTOP)
         try:
@@ -240,6 +261,8 @@ def test_a_frozen_sshd_cannot_hold_a_command_beyond_its_deadline(sshd: Sshd, siz
             assert not node.connected
         finally:
             os.kill(session, signal.SIGKILL)
+            for left in processes(mark):
+                os.kill(left, signal.SIGKILL)
 
 
 def test_a_frozen_sshd_cannot_hold_a_command_that_was_not_started(node: Node) -> None:
