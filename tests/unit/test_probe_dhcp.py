@@ -160,6 +160,10 @@ def test_a_reservation_is_given_by_dhcp_and_bootp_and_nobody_else_gets_a_bootp_a
     reply = client.bootp()
     assert (reply.address, reply.lease_s) == ("10.9.8.77", float("inf"))
     assert reply.options["routers"] == ("10.9.8.254",)
+    assert {r.src: r.message.yiaddr for r in client.bootp_replies()} == {
+        "10.9.8.1": "10.9.8.77",
+        "10.9.8.2": "10.9.8.77",
+    }
     assert client.lease().address == "10.9.8.77"
     with pytest.raises(ProbeFailed) as caught:
         Client("eth0", dhcp.synthetic_mac(6)).bootp(patience=1.5)

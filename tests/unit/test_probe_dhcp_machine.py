@@ -287,6 +287,34 @@ def test_bootp_has_no_options_and_a_lease_for_ever() -> None:
     assert (lease.address, lease.server, lease.lease_s) == (GIVEN, SERVER, float("inf"))
 
 
+def test_a_client_asks_for_an_address_and_tells_more_where_it_is_told_to() -> None:
+    it = client(wanted="10.9.8.123", extra=[(55, b"\1\3"), (60, b"PXEClient")], source="02:00:00:00:00:99")
+    it.discover(0.0)
+    frame = it.send(0.0)
+    assert frame
+    seen = Ether(frame)
+    options = {o[0]: o[1] for o in seen[DHCP].options if isinstance(o, tuple)}
+    assert options["requested_addr"] == "10.9.8.123"
+    assert (options["param_req_list"], options["vendor_class_id"]) == ([1, 3], b"PXEClient")
+    assert (seen.src, wire.mac_text(seen[BOOTP].chaddr[:6])) == ("02:00:00:00:00:99", MAC)
+
+
+def test_only_the_named_server_is_taken_up() -> None:
+    it = client(server="10.9.8.2")
+    it.discover(0.0)
+    discover = it.send(0.0)
+    assert discover
+    assert isinstance(it.receive(0.1, reply(discover, "offer")), Offer)
+    assert state(it) is State.SELECTING
+    it.receive(0.2, reply(discover, "offer", server="10.9.8.2"))
+    assert state(it) is State.REQUESTING
+    request = it.send(0.2)
+    assert request
+    assert it.receive(0.3, reply(request, "ack", server="10.9.8.2", options=[])) is None, "an ACK without a lease time"
+    lease = it.receive(0.4, reply(request, "ack", server="10.9.8.2"))
+    assert isinstance(lease, Lease) and lease.server == "10.9.8.2" and len(lease.offers) == 2
+
+
 def test_a_busy_client_does_not_begin_again() -> None:
     it, lease = bound()
     it.renew(0.0, lease)

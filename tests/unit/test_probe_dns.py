@@ -418,3 +418,37 @@ def test_a_key_does_not_show_its_secret() -> None:
 def test_a_key_that_is_not_base64_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="base64"):
         dns.Tsig("k", "not base64!")
+
+
+# ---- transfers that go wrong
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ([], "closed"),
+        ([lambda r: framed(answer(r))[:-3]], "closed"),
+        ([lambda r: framed(b"\xff" * 40)], "malformed"),
+        ([lambda r: framed(answer(r))], "malformed"),
+        ([lambda r: framed(no_answer(r, 5))], "malformed"),
+        ([lambda r: framed(answer(r, qd=DNSQR(qname="example.", qtype="AXFR"), rcode=5, an=[]))], "REFUSED"),
+        ([*[lambda r: b"\xff"] * 50], "timeout"),
+    ],
+    ids=["hung up", "cut short", "garbage", "no zone", "refusal of another question", "refused", "dripping"],
+)
+def test_a_transfer_that_goes_wrong_says_how(parts: list[Callable[[bytes], bytes]], reason: str) -> None:
+    with tcp_server(over_tcp(*parts)) as port:
+        began = time.monotonic()
+        with pytest.raises(ProbeFailed, match=r"AXFR example @127\.0\.0\.1") as caught:
+            dns.axfr("127.0.0.1", "example", deadline=0.4, port=port)
+        assert caught.value.reason == reason
+        assert time.monotonic() - began < 0.8
+
+
+def test_a_zone_without_a_start_has_no_serial() -> None:
+    def empty(request: bytes) -> list[bytes]:
+        return [answer(request, qd=DNSQR(qname="example.", qtype="SOA"), an=[])]
+
+    with udp_server(empty) as port, pytest.raises(ProbeFailed, match="no such record") as caught:
+        dns.serial("127.0.0.1", "example.", port=port)
+    assert caught.value.reason == "no-soa"

@@ -197,6 +197,18 @@ def test_the_address_of_an_interface() -> None:
         assert wire.own_address("eth0") is None
 
 
+@needs_root
+def test_the_interface_towards_an_address_is_on_its_own_lan() -> None:
+    with Lan("left") as lan, lan.inside("left"):
+        lan.ip("left", "link add other type bridge", "address add 10.0.0.1/8 dev other", "link set other up")
+        lan.ip("left", "route add default via 10.9.8.77")
+        assert wire.interface_towards("10.9.8.2") == "eth0", "the longest prefix counts"
+        assert wire.interface_towards("10.1.2.3") == "other"
+        with pytest.raises(ProbeFailed, match=r"192\.0\.2\.1") as caught:
+            wire.interface_towards("192.0.2.1")
+        assert caught.value.reason == "interface", "a gateway does not count"
+
+
 def test_without_the_capability_the_reason_is_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> socket.socket:
         raise PermissionError(1, "Operation not permitted")
