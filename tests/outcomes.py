@@ -44,7 +44,10 @@ def read(text: str) -> dict[str, Said]:
     """Every test of a JUnit file, in the order of the run; one that failed twice (its teardown too) is red once."""
     found: dict[str, Said] = {}
     for case in ElementTree.fromstring(text).iter("testcase"):
-        name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
+        *path, last = (case.get("classname") or "").split(".")
+        inside = [last] if last[:1].isupper() else []  # a class of tests
+        file = "/".join(path if inside else [*path, last])
+        name = "::".join([f"{file}.py", *inside, case.get("name") or ""])
         said = Said("passed")
         for child in case:
             if child.tag in KINDS:

@@ -103,10 +103,16 @@ def specs(inventory: Inventory) -> Callable[..., Result]:
     Returns every outcome by test id.  A run that collected nothing fails the test that asked for it.
     """
 
-    def run(*paths: str, k: str | None = None, disruptive: bool = False, timeout: float = 180) -> Result:
+    def run(
+        *paths: str,
+        k: str | None = None,
+        disruptive: bool = False,
+        timeout: float = 180,
+        inventory: Path = inventory.path,
+    ) -> Result:
         with tempfile.TemporaryDirectory() as folder:
             junit = Path(folder, "junit.xml")
-            words = ["-q", "--no-report", "-p", "no:cacheprovider", f"--inventory={inventory.path}"]
+            words = ["-q", "--no-report", "-p", "no:cacheprovider", f"--inventory={inventory}"]
             words += [f"--junitxml={junit}", *(["-k", k] if k else []), *(["--disruptive"] if disruptive else [])]
             done = subprocess.run(
                 [sys.executable, "-m", "pytest", *words, *paths],

@@ -1,0 +1,125 @@
+"""Every spec has been seen red: the lab is broken as the spec is meant to notice, and healed, and it is green again.
+
+What is broken stands in tables, tests/red/; a new spec needs a line there.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import pytest
+
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
+from cluster.node import Fleet
+from lab.lab import Lab
+from tests.breaking import Break, Played, Round, covered, play, unexpected, wrong_about
+from tests.lab import test_specs_of_nodes_see_red as nodes_seen_red
+from tests.outcomes import Result
+from tests.red import dhcp, dns, floating_address, nodes, ntp
+
+ROOT = Path(__file__).resolve().parents[2]
+ROUNDS = (*nodes.ROUNDS, *dhcp.ROUNDS, *dns.ROUNDS, *floating_address.ROUNDS, *ntp.ROUNDS)
+
+
+@pytest.fixture(scope="module")
+def plays(inventory: Inventory, fleet: Fleet, specs: Callable[..., Result]) -> Callable[[Round], Played | Exception]:
+    """Plays a round once, when the first test asks for it; nothing is broken any more while tests judge."""
+    lab = Lab(inventory)
+
+    @cache
+    def once(chosen: Round) -> Played | Exception:
+        try:
+            return play(chosen, lab, fleet, specs)
+        except (AssertionError, ClusterError) as error:  # told to every test about this round, tried once
+            return error
+
+    return once
+
+
+@pytest.fixture
+def played(request: pytest.FixtureRequest, plays: Callable[[Round], Played | Exception]) -> Played:
+    """The round that a test is about."""
+    found = plays(request.param)
+    if isinstance(found, Exception):
+        pytest.fail(f"not played: {found}", pytrace=False)
+    return found
+
+
+each_round = pytest.mark.parametrize("played", [pytest.param(r, id=r.name) for r in ROUNDS], indirect=True)
+each_break = pytest.mark.parametrize(
+    ("played", "one"),
+    [pytest.param(r, b, id=f"{r.name}: {b.what} ({b.node})") for r in ROUNDS for b in r.breaks],
+    indirect=["played"],
+)
+
+
+@each_break
+def test_the_specs_notice_and_name_it(played: Played, one: Break) -> None:
+    wrong = wrong_about(one, played.red)
+    assert not wrong, "\n".join(wrong)
+
+
+@each_round
+def test_nothing_else_is_red(played: Played) -> None:
+    found = unexpected(played)
+    assert not found, "\n".join(f"{test}: {message.splitlines()[0]}" for test, message in found.items())
+
+
+@each_round
+def test_all_is_green_after_healing(played: Played) -> None:
+    red = played.healed.red
+    assert not red, "\n".join(f"{test}: {message.splitlines()[0]}" for test, message in red.items())
+    assert played.healed.green, played.healed.text
+
+
+def test_a_claim_that_claims_too_much_is_broken(inventory: Inventory, specs: Callable[..., Result]) -> None:
+    """The same cluster, with an inventory that promises what VRRP cannot: 3 intervals are more than 1 s."""
+    text = inventory.path.read_text(encoding="utf-8")
+    bold = re.sub(r"(losing: alpha, service: vip, +budget:) 4s", r"\1 1s", text)
+    assert bold != text
+    with NamedTemporaryFile("w", dir=inventory.root, suffix=".yaml", encoding="utf-8") as file:
+        file.write(bold)
+        file.flush()
+        done = specs("specs/cluster/test_claims.py", k="losing-alpha", disruptive=True, inventory=Path(file.name))
+    assert set(done.red) == {"specs/cluster/test_claims.py::test_a_claim_holds[losing-alpha-vip]"}, done.text
+    assert "losing alpha: vip is broken (at most 1 s claimed)" in next(iter(done.red.values())), done.text
+
+
+#: Spec functions that no break makes red here, and why.
+ELSEWHERE = {
+    "base/test_health.py::test_the_system_is_up": "a node in maintenance lets nobody in; `degraded` is a failed unit",
+    "base/test_network.py::test_the_link_is_up": "a node whose link is down is not reached: test_node_down.py",
+    "base/test_ssh.py::test_the_operators_key_is_accepted": "all specs need that key: `nodes: no way in`",
+    "base/test_users.py::test_the_login_user_becomes_root_without_a_password": "test_specs_of_nodes_see_red.py",
+    "lanservices/test_dhcp.py::test_two_clients_have_two_addresses": "tests/unit/test_specs_of_services.py",
+    "lanservices/test_dhcp.py::test_renewal_and_rebinding_come_before_the_end": "dhcpd computes both by itself",
+    "lanservices/test_ntp.py::TestOnTheWire::test_it_answers_as_a_server": "tests/unit/test_specs_of_services.py",
+}
+
+
+def functions(path: Path) -> list[str]:
+    """The spec functions of a file, as the end of their ids."""
+    name = path.relative_to(ROOT / "specs").as_posix()
+    found = []
+    for item in ast.parse(path.read_text(encoding="utf-8")).body:
+        inside = item.body if isinstance(item, ast.ClassDef) else [item]
+        prefix = f"{name}::{item.name}::" if isinstance(item, ast.ClassDef) else f"{name}::"
+        found += [prefix + one.name for one in inside if isinstance(one, ast.FunctionDef) and "test_" in one.name[:5]]
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "specs").rglob("test_*.py")), ids=lambda path: path.stem)
+def test_every_spec_is_made_red_by_some_break(path: Path) -> None:
+    tried = covered(ROUNDS) | {re.sub(r"^specs/|\[.*", "", spec) for spec in nodes_seen_red.EXPECTED}
+    patterns = [re.compile(".*".join(re.escape(part) for part in spec.split("*"))) for spec in tried]
+    specs = functions(path)
+    assert specs, f"{path} has no spec"
+    untried = [spec for spec in specs if not any(pattern.fullmatch(spec) for pattern in patterns)]
+    assert sorted(set(untried) - set(ELSEWHERE)) == [], "specs that were never seen red: add a break to tests/red/"
+    assert any(spec not in untried for spec in specs), f"no spec of {path} is seen red"

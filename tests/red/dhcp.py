@@ -1,0 +1,114 @@
+"""Other answers than the inventory's, a rogue server, half a pair: specs/lanservices/test_dhcp.py."""
+
+from __future__ import annotations
+
+from tests.breaking import Break, Round
+
+SPEC = "lanservices/test_dhcp.py::test_"
+CONF = "/etc/dhcp/dhcpd.conf"
+LEASES = "/var/lib/dhcp/dhcpd.leases"
+RESTART = "systemctl restart isc-dhcp-server"
+
+WRONG = {  # option: what alpha is made to tell, and how the spec shows it
+    "routers": ("192.168.10.77", "('192.168.10.77',)"),
+    "domain-name": ('"example.org"', "'example.org'"),
+    "domain-name-servers": ("192.168.10.77", "('192.168.10.77',)"),
+    "ntp-servers": ("192.168.10.77", "('192.168.10.77',)"),
+    "broadcast-address": ("192.168.10.127", "'192.168.10.127'"),
+}
+EDITS = "; ".join(f"s/option {name} .*/option {name} {value};/" for name, (value, _) in WRONG.items())
+
+# Everything in the lease file of a peer that no pair should write; shown in its place while dhcpd goes on with its own.
+ENTRY = (
+    r"'lease 192.168.10.%s {\n  starts 1 2026/01/05 00:00:00;\n  ends never;\n  binding state active;\n"
+    r"  hardware ethernet 02:00:00:00:00:%s;\n}\n'"
+)
+
+
+def lease_file(mac: str, addresses: str) -> str:
+    """Shell: show another lease file, in which one client holds all of some addresses."""
+    return (
+        f"cp -a {LEASES} /run/red-leases; for n in {addresses}; do printf {ENTRY} $n {mac}; done >> /run/red-leases; "
+        f"mount --bind /run/red-leases {LEASES}"
+    )
+
+
+ROUNDS = (
+    Round(
+        "dhcp: other answers",
+        ("specs/lanservices/test_dhcp.py",),
+        (
+            Break(
+                "a server that tells other things", "alpha", files=(CONF,), undo=RESTART,
+                do=f"sed -i '{EDITS}; s/lease-time .*/lease-time 60;/; "
+                "s/address 192.168.10.21;/address 192.168.10.29;/' "
+                f"{CONF}; {RESTART}",
+                red={
+                    **{f"{SPEC}an_offer_tells_the_right_option[alpha-{name}]": f"{name} from alpha: {shown}"
+                       for name, (_, shown) in WRONG.items()},
+                    **{f"{SPEC}a_lease_tells_the_right_option[alpha-{name}]": f"{name} from alpha: {shown}"
+                       for name, (_, shown) in WRONG.items()},
+                    f"{SPEC}both_servers_tell_the_same_options": "tell clients different things: {",
+                    f"{SPEC}the_lease_time_is_within_its_bounds[alpha]": "alpha leases for 60 s, not 1800 to 3600 s",
+                    f"{SPEC}a_reservation_is_offered[alpha-gamma]":
+                        "alpha offers 192.168.10.29 to gamma, reserved is 192.168.10.21",
+                    f"{SPEC}both_servers_have_the_same_reservation[gamma]": "'192.168.10.6': '192.168.10.29'",
+                },
+            ),
+            Break(
+                "a rogue server", "omega",
+                do="printf '%s\\n' 'start 192.168.10.150' 'end 192.168.10.179' 'interface eth0' "
+                "'lease_file /run/red-leases' 'pidfile /run/red-udhcpd.pid' > /run/red-udhcpd.conf; "
+                "touch /run/red-leases; systemd-run --quiet --collect --unit=red-udhcpd "
+                "busybox udhcpd -f -a 1 -I 192.168.10.2 /run/red-udhcpd.conf; "
+                "for n in $(seq 100); do ss -Hlun 'sport = :67' | grep -q . && exit 0; sleep 0.05; done; exit 1",
+                undo="systemctl stop red-udhcpd; rm /run/red-udhcpd.conf /run/red-leases",
+                red={
+                    f"{SPEC}only_the_expected_servers_answer":
+                        "a rogue DHCP server answers on this LAN: 192.168.10.2 (from 192.168.10.2, b8:27:eb:00:00:02)",
+                    f"{SPEC}both_servers_tell_the_same_options": "tell clients different things: {",
+                    f"{SPEC}both_servers_have_the_same_reservation[*]": "'192.168.10.2': '192.168.10.1",
+                },
+            ),
+        ),
+        ready=("dhcp failover",),
+        settled=("dhcp failover", "dhcp"),
+    ),
+    Round(
+        "dhcp: half a pair",
+        ("specs/lanservices/test_dhcp.py",),
+        (
+            Break(
+                "a server that is silent, with another lease file", "beta",
+                do=f"systemctl stop isc-dhcp-server; {lease_file('0b', '50 $(seq 200 240)')}",
+                undo=f"umount {LEASES}; rm /run/red-leases; systemctl start isc-dhcp-server",
+                red={
+                    **{f"{SPEC}{test}": "beta (192.168.10.8) offered nothing; offers came from ['192.168.10.6']"
+                       for test in ("the_server_offers_an_address_of_the_pool[beta]",
+                                    "the_offer_comes_from_the_node_itself[beta]",
+                                    "an_offer_tells_the_right_option[beta-*]", "a_reservation_is_offered[beta-*]")},
+                    **{f"{SPEC}{test}": "no lease after"
+                       for test in ("a_client_gets_a_lease_from_the_server[beta]", "the_lease_time_*[beta]",
+                                    "the_address_given_is_the_one_offered[beta]",
+                                    "a_lease_tells_the_right_option[beta-*]", "renewal_and_rebinding_*[beta]")},
+                    f"{SPEC}what_was_taken_is_given_back[beta]": "holds what our clients released: {'192.168.10.2",
+                    f"{SPEC}every_lease_is_of_the_pool[beta]": "outside the pool: ['192.168.10.50']",
+                    f"{SPEC}the_server_has_addresses_left[beta]": "the pool is empty on beta: states are ['active']",
+                },
+            ),
+            Break(
+                "its partner notices, and says that one of its addresses is another's", "alpha",
+                do="for n in $(seq 200); do awk '/my state/ {s = $3} END {exit s != \"communications-interrupted\"}' "
+                f"{LEASES} && break; sleep 0.05; done; {lease_file('0a', '240')}",
+                undo=f"umount {LEASES}; rm /run/red-leases",
+                red={
+                    f"{SPEC}the_pair_is_in_the_normal_state[alpha-mine]":
+                        "alpha reports its own failover state as communications-interrupted, not normal",
+                    f"{SPEC}no_address_is_held_by_two_clients":
+                        "{'192.168.10.240': ['02:00:00:00:00:0a', '02:00:00:00:00:0b']}",
+                },
+            ),
+        ),
+        settled=("dhcp failover", "dhcp"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,111 @@
+"""A server of time that lies, and nodes that follow the wrong one or nobody: specs/lanservices/test_ntp.py."""
+
+from __future__ import annotations
+
+from tests.breaking import Break, Round
+from tests.red.nodes import service
+
+SPEC = "lanservices/test_ntp.py::test_"
+WIRE = "lanservices/test_ntp.py::TestOnTheWire::test_"
+CONF = "/etc/chrony/chrony.conf"
+DATE = "/usr/local/bin/date"
+
+
+def liar(leap: int, stratum: int, distance: float, ahead: float, *addresses: str) -> str:
+    """A server of time in Python, RFC 5905 figure 8: root delay and dispersion both `distance` s."""
+    return f"""
+import select, socket, struct, subprocess, time
+sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in {addresses}]
+for s, address in zip(sockets, {addresses}):
+    s.bind((address, 123))
+subprocess.run(["systemd-notify", "--ready"])
+root = int({distance} * 65536)
+while True:
+    for s in select.select(sockets, [], [])[0]:
+        asked, who = s.recvfrom(512)
+        whole, part = divmod(time.time() + 2208988800 + {ahead}, 1)
+        now = struct.pack("!II", int(whole), int(part * 2**32))
+        head = struct.pack("!BB1sbII4s", {leap << 6 | 4 << 3 | 4}, {stratum}, asked[2:3], -20, root, root, b"GPS")
+        s.sendto(head + now + asked[40:48] + now + now, who)
+"""
+
+
+ALPHA = "192.168.10.6"
+
+
+def follows(node: str, *sources: str) -> str:
+    """Shell: the node asks only these, often, and chrony has begun to."""
+    lines = " ".join(f"'server {source} iburst minpoll -2 maxpoll -2'" for source in sources)
+    return f"sed -i '/^server/d' {CONF}; printf '%s\\n' {lines} >> {CONF}; systemctl restart chrony"
+
+
+ROUNDS = (
+    Round(
+        "ntp: a server that lies",
+        ("specs/lanservices/test_ntp.py",),
+        (
+            Break("no chrony", "alpha", red={}, do="systemctl stop chrony", undo="systemctl start chrony"),
+            Break(
+                "a stranger in its place", **service("alpha", "liar", liar(3, 16, 2.0, 3.0, ALPHA, "192.168.10.111")),
+                red={
+                    f"{WIRE}{test}[{server}]": f"{server}{words}"
+                    for server in ("alpha", "floating")
+                    for test, words in {
+                        "it_is_synchronised": " says its clock is not synchronised (leap 3)",
+                        "its_stratum_can_be_followed": " has stratum ",
+                        "its_root_distance_can_be_followed": ": root distance 3.0",
+                        "its_dispersion_is_small": ": root dispersion 2.0",
+                        "it_agrees_with_our_own_clock": " is +",
+                        "it_agrees_with_the_other_servers": " is +3.000 s from 192.168.10.8, 0.1 s at most",
+                    }.items()
+                } | {f"{WIRE}it_agrees_with_the_other_servers[beta]": f" s from {ALPHA}, 0.1 s at most"},
+            ),
+        ),
+        k="TestOnTheWire",
+        settled=("ntp", "daemons"),
+    ),
+    Round(
+        "ntp: nodes that follow others",
+        ("specs/lanservices/test_ntp.py",),
+        (
+            Break("a liar", **service("omega", "liar", liar(0, 1, 0.001, 3.0, "192.168.10.2")), red={}),
+            Break(
+                "a third server, which lies", "zeta", files=(CONF,), undo="systemctl restart chrony",
+                do=follows("zeta", ALPHA, "192.168.10.8", "192.168.10.2"),
+                red={
+                    f"{SPEC}a_client_asks_nobody_else[zeta-alpha and beta]": "zeta also asks ['192.168.10.2']",
+                    f"{SPEC}no_source_is_a_falseticker[zeta]": "zeta holds ['192.168.10.2'] for falsetickers",
+                },
+            ),
+            Break(
+                "a liar as the only server", "epsilon", files=(CONF,), undo="systemctl restart chrony",
+                do=follows("epsilon", "192.168.10.2"),
+                red={
+                    f"{SPEC}a_node_has_the_server_as_a_source[epsilon-*]": "it asks ['192.168.10.2']",
+                    f"{SPEC}a_client_reaches_the_server[epsilon-*]": "epsilon does not ask ",
+                    f"{SPEC}a_client_asks_nobody_else[epsilon-alpha and beta]": "epsilon also asks ['192.168.10.2']",
+                    f"{SPEC}a_node_is_near_its_source[epsilon]": "3.000 s off, 0.1 s at most",
+                },
+            ),
+            Break(
+                "servers that are none", "gamma", files=(CONF,), undo="systemctl restart chrony",
+                do=follows("gamma", "192.168.10.5", "192.168.10.8").replace(".8 iburst", ".8 port 1234 iburst"),
+                red={
+                    f"{SPEC}a_node_has_the_server_as_a_source[gamma-alpha]": "gamma does not ask alpha (192.168.10.6)",
+                    f"{SPEC}a_client_reaches_the_server[gamma-alpha]": "gamma does not ask alpha",
+                    f"{SPEC}a_client_reaches_the_server[gamma-beta]": "gamma got no answer from beta (192.168.10.8)",
+                    f"{SPEC}a_client_asks_nobody_else[gamma-alpha and beta]": "gamma also asks ['192.168.10.5']",
+                    f"{SPEC}a_node_follows_one_source[gamma]": "gamma has selected no source; states: {",
+                    f"{SPEC}a_node_is_synchronised[gamma]": "chronyd on gamma says: Not synchronised",
+                    f"{SPEC}a_node_has_a_usable_stratum[gamma]": "gamma has stratum 0",
+                },
+            ),
+            Break(
+                "another clock", "delta", files=(DATE,),
+                do=f"printf '#!/bin/sh\\nexec /bin/date -d \"+3 seconds\" \"$@\"\\n' > {DATE}; chmod 0755 {DATE}",
+                red={f"{SPEC}a_clock_agrees_with_the_others[*]": "s apart, 0.1 at most"},
+            ),
+        ),
+        k="not TestOnTheWire",
+    ),
+)  # fmt: skip
