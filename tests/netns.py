@@ -79,8 +79,9 @@ class Lan:
         self._namespaces = {name: _new_namespace() for name in ("", *names)}
         self._ip("", "link add br0 type bridge stp_state 0 mcast_snooping 0 forward_delay 0", "link set br0 up")
         for name in names:
-            with _in_namespace(self._namespaces[name]):
-                # Duplicate address detection and router solicitations are no part of these tests.
+            with _in_namespace(self._namespaces[name]), suppress(OSError):
+                # Router solicitations and the like are no part of these tests; in a container that may not be
+                # ours to say, and they do no harm.
                 Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
             self._ip(
                 "",

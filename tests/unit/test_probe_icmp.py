@@ -75,7 +75,7 @@ def test_pings_on_a_lan() -> None:
 @needs_root
 def test_a_host_that_is_nowhere_is_unreachable_as_soon_as_the_kernel_knows() -> None:
     with Lan("one") as lan, lan.inside("one"):
-        lan.run("one", "sysctl", "-qw", "net.ipv4.neigh.eth0.retrans_time_ms=50")
+        lan.ip("one", "ntable change name arp_cache dev eth0 retrans 50")
         with pytest.raises(ProbeFailed, match=r"10\.9\.8\.1 says unreachable") as caught:
             icmp.ping("10.9.8.99", 3.0)
         assert caught.value.reason == "unreachable"
