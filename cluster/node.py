@@ -4,6 +4,8 @@ A command is sent once.  Only a connection found dead *before* the command was s
 command is on its way, losing the connection is an error, because a second try would hide the very fault that
 is being studied.  When a deadline passes, the command and all it started in its session are killed on the
 node: closing the channel alone does not stop them (OpenSSH sends no signal to a command without a terminal).
+
+Longer than most modules here: when to try again, to kill and to give up is one story.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cluster.errors import ClusterError, CommandFailed, CommandTimeout, InputError, Unreachable
 from cluster.hostkeys import HostKeys, host_pattern
+from cluster.remote import CUT, PUT, TAG, command_line, not_option
 from cluster.wait import Deadline
 
 if TYPE_CHECKING:
@@ -32,36 +35,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CONNECT_S = 5.0  # a LAN node answers in milliseconds; a loaded Pi B+ takes 2 s for its handshake
 BUSY_S = 0.01  # sshd frees a session as soon as it has reaped its process
-CUT_S = 2.0  # how long killing an expired command may take before the connection is dropped instead
-SESSIONS = 8  # at once on one connection: OpenSSH allows 10 (MaxSessions), and cutting off takes one
-TAG = "RPICLUSTER_RUN"  # environment variable that marks everything one command started
-
-# Kills every process that carries the tag (on stdin) in its environment or, while it is still the shell, in
-# its command line, and every process of their sessions (a tag does not survive sudo; the session does).
-CUT = r"""
-tagged=$(grep -lsF -f - /proc/[0-9]*/environ /proc/[0-9]*/cmdline | cut -d/ -f3 | sort -u)
-sessions=' '
-for p in $tagged; do
-  read -r s < /proc/$p/stat || continue
-  set -- ${s##*) }; [ "$4" -gt 1 ] && sessions="$sessions$4 "
-done 2>/dev/null
-hit=$tagged
-for f in /proc/[0-9]*/stat; do
-  read -r s < $f || continue
-  p=${s%% *}; set -- ${s##*) }
-  case $sessions in *" $4 "*) hit="$hit $p";; esac
-done 2>/dev/null
-[ -z "$hit" ] || { kill -TERM $hit; sleep 0.05; kill -KILL $hit; } 2>/dev/null
-exit 0
-"""
-
-# Parameters: the file, the temporary file beside it, how long it must be, its mode.
-PUT = r"""
-[ ! -d "$1" ] || { echo "$1 is a directory" >&2; exit 1; }
-umask 077
-trap 'rm -f "$2"' EXIT HUP TERM
-cat > "$2" && [ "$(wc -c < "$2")" -eq "$3" ] && chmod "$4" "$2" && mv -f "$2" "$1"
-"""
+CUT_S = 4.0  # how long killing an expired command may take: 0.1 s, but seconds on a loaded Pi B+
+# At once on one connection, of the 10 that OpenSSH allows (MaxSessions) and is late to count as free again:
+SESSIONS = 7  # for commands
+CUTS = 2  # for killing those that are late
 
 
 @dataclass(frozen=True)
@@ -107,6 +84,7 @@ class Node:
         self._connection: Connection | None = None
         self._connecting = threading.Lock()
         self._sessions = threading.BoundedSemaphore(SESSIONS)
+        self._cuts = threading.BoundedSemaphore(CUTS)
 
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.address}>"
@@ -149,7 +127,7 @@ class Node:
         end = Deadline.of(deadline)
         words = (argv,) if isinstance(argv, str) else tuple(argv)
         mark = token.token_hex(6)
-        line = _command_line(argv, sudo, mark)
+        line = command_line(argv, sudo, mark)
         began = time.monotonic()
         if not self._sessions.acquire(timeout=end.left):
             raise CommandTimeout(self.name, f"`{_shown(words)}` was not started: all sessions were in use")
@@ -190,14 +168,14 @@ class Node:
         """
         target = PurePosixPath(path)
         part = target.with_name(f".{target.name}.{token.token_hex(4)}")
-        words = ["sh", "-c", PUT, "put", _not_option(path), _not_option(str(part)), str(len(data)), f"{mode:o}"]
+        words = ["sh", "-c", PUT, "put", not_option(path), not_option(str(part)), str(len(data)), f"{mode:o}"]
         done = self.run(words, sudo=sudo, input=data, deadline=deadline)
         if done.code:
             Result((f"put {path}",), done.code, done.out, done.err, done.seconds, self.name).check()
 
     def get(self, path: str, *, sudo: bool = False, deadline: float | Deadline = 30) -> bytes:
         """The content of a file; raises CommandFailed when it cannot be read, besides what `run` raises."""
-        return self.run(["cat", _not_option(path)], sudo=sudo, deadline=deadline, check=True).out
+        return self.run(["cat", not_option(path)], sudo=sudo, deadline=deadline, check=True).out
 
     def _connected(self, end: Deadline) -> Connection:
         connection = self._connection
@@ -246,7 +224,7 @@ class Node:
         seconds: float,
         ended: bool,
     ) -> CommandTimeout | Unreachable:
-        """Kill what a command left running, or drop the connection when even that cannot be done."""
+        """Kill what a command left running; a connection on which nothing can even be sent is dropped."""
         from cluster.ssh import Busy, Expired, Lost
 
         shown = f"`{_shown(words)}`"
@@ -256,24 +234,27 @@ class Node:
             connection.close()
             return Unreachable(self.name, f"{self.address} stopped answering during {shown}")
         limit = Deadline.after(CUT_S)
-        cut = _command_line(["sh", "-c", CUT], sudo, token.token_hex(6))
-        failed = ["no answer"]
+        cut = command_line(["sh", "-c", CUT], sudo, token.token_hex(6))
+        killed = threading.Event()
 
         def kill() -> None:
-            with contextlib.suppress(Busy, Expired, Lost):
-                connection.execute(_free_session(connection, limit), cut, f"{TAG}={mark}".encode(), limit)
-                failed.clear()
+            if self._cuts.acquire(timeout=limit.left):
+                with contextlib.suppress(Busy, Expired, Lost):
+                    connection.execute(_free_session(connection, limit), cut, f"{TAG}={mark}".encode(), limit)
+                    killed.set()
+                self._cuts.release()
 
         # In a thread, because a peer that stopped reading can block a send, and no send has a deadline.
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
-        killer.join(CUT_S)
-        if failed:
-            connection.close()
+        killer.join(CUT_S + 0.5)
+        if not killed.is_set():
+            if killer.is_alive():
+                connection.close()
             return CommandTimeout(
                 self.name,
-                f"{shown} did not end within {seconds:.3g} s and killing it was not answered: it may "
-                "still be running; the connection was dropped",
+                f"{shown} did not end within {seconds:.3g} s; killing it was not answered within {CUT_S:.3g} s, "
+                "so it may still be running",
             )
         why = " (it ended, but something it started keeps its output open)" if ended else ""
         return CommandTimeout(self.name, f"{shown} did not end within {seconds:.3g} s{why}; it was killed")
@@ -371,20 +352,6 @@ def _free_session(connection: Connection, end: Deadline) -> Channel:
             if end.left < BUSY_S:
                 raise
         time.sleep(BUSY_S)
-
-
-def _command_line(argv: Sequence[str] | str, sudo: bool, mark: str) -> str:
-    """One line for the login shell; `exec` saves a process where the command is a list of words."""
-    if isinstance(argv, str):
-        body = f"exec sudo -n -- sh -c {shlex.quote(argv)}" if sudo else argv
-    else:
-        body = "exec " + shlex.join(["sudo", "-n", "--", *argv] if sudo else argv)
-    return f"export {TAG}={mark}; {body}"
-
-
-def _not_option(path: str) -> str:
-    """The same path, in a form that no command takes for an option."""
-    return f"./{path}" if path.startswith("-") else path
 
 
 def _shown(argv: tuple[str, ...]) -> str:

@@ -28,7 +28,7 @@ from cluster.errors import (
     Unreachable,
 )
 from cluster.inventory import Inventory
-from cluster.node import Fleet, Node
+from cluster.node import CUT_S, SESSIONS, Fleet, Node
 from cluster.ssh import Login, load_key
 from cluster.testinfra_backend import host_for
 from cluster.wait import Deadline, until
@@ -132,10 +132,10 @@ def test_a_command_that_ignores_its_input_just_ends(node: Node) -> None:
 
 
 def test_commands_run_at_the_same_time(node: Node, tmp_path: Path) -> None:
-    meet = 'touch $1/$2; until [ "$(ls $1 | wc -l)" -ge 8 ]; do sleep 0.02; done'
-    with ThreadPoolExecutor(8) as pool:
-        met = pool.map(lambda n: node.run(["sh", "-c", meet, "meet", str(tmp_path), str(n)]).code, range(8))
-        assert list(met) == [0] * 8
+    meet = f'touch $1/$2; until [ "$(ls $1 | wc -l)" -ge {SESSIONS} ]; do sleep 0.02; done'
+    with ThreadPoolExecutor(SESSIONS) as pool:
+        met = pool.map(lambda n: node.run(["sh", "-c", meet, "meet", str(tmp_path), str(n)]).code, range(SESSIONS))
+        assert list(met) == [0] * SESSIONS
 
 
 def test_one_connection_serves_more_commands_than_it_has_sessions(node: Node) -> None:
@@ -214,7 +214,7 @@ def test_a_crowd_of_commands_some_of_them_late(node: Node) -> None:
     mark = f"46{time.monotonic_ns() % 10**9}"
 
     def one(n: int) -> None:
-        if n % 10 == 0:
+        if n % 20 == 0:
             with pytest.raises(CommandTimeout):
                 node.run(["sleep", mark], deadline=0.3)
         elif n % 3 == 0:
@@ -257,8 +257,7 @@ def test_a_frozen_sshd_cannot_hold_a_command_beyond_its_deadline(sshd: Sshd, siz
         try:
             with pytest.raises(CommandTimeout, match="may still be running"):
                 running.result(timeout=10)
-            assert time.monotonic() - began < 3.5  # the deadline, and two seconds for trying to kill it
-            assert not node.connected
+            assert time.monotonic() - began < 0.5 + CUT_S + 1.5
         finally:
             os.kill(session, signal.SIGKILL)
             for left in processes(mark):
