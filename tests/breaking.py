@@ -61,6 +61,8 @@ class Round:
     settled: tuple[str, ...] = ()
     """Those awaited after healing, where it takes a protocol's time."""
     k: str | None = None
+    again: str | None = None
+    """`k` after healing, where it is another."""
     disruptive: bool = False
 
 
@@ -76,14 +78,14 @@ class Played:
 def play(chosen: Round, lab: Lab, fleet: Fleet, specs: Specs) -> Played:
     """Break, look, heal, wait until it has recovered, look again."""
 
-    def look() -> Result:
-        return specs(*chosen.specs, k=chosen.k, disruptive=chosen.disruptive)
+    def look(k: str | None) -> Result:
+        return specs(*chosen.specs, k=k, disruptive=chosen.disruptive)
 
     with broken(chosen.breaks, lab):
         _await(chosen.ready, lab.inventory, fleet)
-        red = look()
+        red = look(chosen.k)
     _await(chosen.settled, lab.inventory, fleet)
-    return Played(chosen, red, look())
+    return Played(chosen, red, look(chosen.again or chosen.k))
 
 
 def _await(names: tuple[str, ...], inventory: Inventory, fleet: Fleet) -> None:

@@ -182,6 +182,7 @@ ROUNDS = (
             ),
         ),
         k="test_floating_address or losing-alpha",
+        again="test_floating_address",  # claims after healing: test_red.py, with another inventory
         disruptive=True,
         settled=("vrrp advertiser", "floating address"),
     ),
