@@ -1,16 +1,19 @@
-"""Looks that fetch something whole from the floating address: a file by TFTP.
+"""Looks that fetch something whole from the floating address: a file by TFTP, a page by HTTP.
 
 Each look has a socket of its own and one try: it is given up before a client would ask a second time.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, field
 
 from chaos.scheduled import Scheduled
 from cluster.errors import ProbeFailed
-from cluster.probes import tftp, wire
+from cluster.probes import http, tftp, wire
 
 PATIENCE_S = 0.9  # less than the second after which clients ask again: tftp.RETRANSMIT_S; RFC 6298 section 2.1
 
@@ -104,6 +107,117 @@ class FileReader(Scheduled):
 
     def close(self) -> None:
         """Drop what is under way."""
+        for sock in list(self._open):
+            self.loop.forget(sock.fileno())
+            sock.close()
+        self._open.clear()
+
+
+@dataclass
+class _Page:
+    """A page under way, and what has come of it."""
+
+    sent: float
+    data: bytearray = field(default_factory=bytearray)
+
+
+class PageReader(Scheduled):
+    """An HTTP client that gets one page again and again; good when all of it came, with status 200.
+
+    Patience ends before the kernel would send a second SYN: one look is one try.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        address: str,
+        port: int,
+        path: str = "/",
+        *,
+        period: float = 0.1,
+        patience: float = PATIENCE_S,
+    ) -> None:
+        super().__init__(service, period, patience)
+        self.address, self.port = address, port
+        self._request = http.request(address, path)
+        self._server = f"{address}:{port}"
+        self._open: dict[socket.socket, _Page] = {}
+
+    def open(self) -> None:
+        """Nothing: each look has a socket of its own."""
+
+    def look(self, now: float) -> None:
+        """One connection."""
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # nothing lingers after it
+        code = sock.connect_ex((self.address, self.port))
+        if code not in (0, errno.EINPROGRESS):
+            sock.close()
+            self.failed(now, now, wire.failed(OSError(code, os.strerror(code)), "").reason, self._server)
+            return
+        self._open[sock] = _Page(now)
+        self.loop.watch(sock.fileno(), lambda: self._connected(sock), writable=True)
+
+    def _connected(self, sock: socket.socket) -> None:
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._end(sock, wire.failed(OSError(code, os.strerror(code)), "").reason)
+            return
+        try:
+            sock.send(self._request)  # far smaller than the empty buffer of a new connection
+        except OSError as error:
+            self._end(sock, wire.failed(error, "").reason)
+            return
+        self.loop.forget(sock.fileno())
+        self.loop.watch(sock.fileno(), lambda: self._ready(sock))
+
+    def _ready(self, sock: socket.socket) -> None:
+        page = self._open[sock]
+        try:
+            part = sock.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(sock, wire.failed(error, "").reason)
+            return
+        page.data += part
+        if len(page.data) > http.LARGEST:
+            self._end(sock, "too-large")
+        elif not part or http.complete(bytes(page.data)):
+            try:
+                status = http.parse(bytes(page.data)).status
+            except ProbeFailed as error:
+                self._end(sock, error.reason)
+            else:
+                self._end(sock, None if status == 200 else f"status {status}")
+
+    def _end(self, sock: socket.socket, error: str | None) -> None:
+        self.loop.forget(sock.fileno())
+        sock.close()
+        page = self._open.pop(sock)
+        now = self.loop.now()
+        if error is None:
+            self.good(page.sent, now, self._server)
+        else:
+            self.failed(page.sent, now, error, self._server)
+
+    def overdue(self) -> float:
+        """When the oldest page is given up."""
+        return min((page.sent for page in self._open.values()), default=float("inf")) + self.patience
+
+    def give_up(self, now: float) -> None:
+        """Give up pages that did not come in time."""
+        for sock, page in list(self._open.items()):
+            if page.sent + self.patience <= now:
+                self._end(sock, "timeout")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a page is under way."""
+        return bool(self._open)
+
+    def close(self) -> None:
+        """Reset what is under way."""
         for sock in list(self._open):
             self.loop.forget(sock.fileno())
             sock.close()

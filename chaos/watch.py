@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from chaos.ask import Resolver, TimeClient
-from chaos.fetchers import FileReader
+from chaos.fetchers import FileReader, PageReader
 from chaos.leasing import DhcpClients
 from chaos.loop import Loop, Prober
 from chaos.reach import Handshake, Ping
@@ -47,6 +47,7 @@ class Plan:
     dhcp_clients: tuple[str, ...]
     tcp_port: int = 53
     tftp_file: str = "welcome.txt"
+    http_port: int = 1080
 
     def to_json(self) -> str:
         """One line."""
@@ -66,6 +67,7 @@ class Plan:
             Ping("node", self.node, period=0.05),
             Handshake("tcp", self.floating, self.tcp_port, period=0.05),
             FileReader("tftp", self.floating, self.tftp_file, period=0.1),
+            PageReader("http", self.floating, self.http_port, period=0.1),
             Resolver("dns", self.dns_servers, self.dns_name, self.floating, period=0.02),
             TimeClient("ntp", self.ntp_servers, period=0.05),
             DhcpClients("dhcp", self.interface, self.dhcp_clients),

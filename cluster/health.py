@@ -16,10 +16,10 @@ from functools import partial
 from cluster.errors import ClusterError, ProbeFailed
 from cluster.inventory import Inventory
 from cluster.node import Fleet
-from cluster.probes import clock, dhcp, dns, icmp, keepalived, tftp, vrrp, wire
+from cluster.probes import clock, dhcp, dns, http, icmp, keepalived, tftp, vrrp, wire
 from cluster.wait import Deadline, WaitTimeout, until
 
-DAEMONS = ("keepalived", "isc-dhcp-server", "named", "chrony", "tftpd-hpa")
+DAEMONS = ("keepalived", "isc-dhcp-server", "named", "chrony", "tftpd-hpa", "bbhttpd")
 OFFSET_S = 1.0
 """How far a server's clock may be from ours: the falseticker of RFC 5905 is one that is off by seconds."""
 PATIENT = 10
@@ -123,6 +123,7 @@ class Health:
             found["dns", name] = partial(self.dns, name)
             found["ntp", name] = partial(self.ntp, name)
             found["tftp", name] = partial(self.tftp, name)
+            found["http", name] = partial(self.http, name)
             found["daemons", name] = partial(self.daemons, name)
         if serving:
             found["dhcp", None] = partial(self.dhcp, serving)
@@ -181,6 +182,13 @@ class Health:
         """The node gives boot clients their file."""
         got = tftp.read(self.address(name), self.inventory.tftp.boot_file)
         return f"{len(got.content)} bytes of {self.inventory.tftp.boot_file}"
+
+    def http(self, name: str) -> str:
+        """The node serves its index page."""
+        page = http.get(self.address(name), "/", self.inventory.http.port)
+        if page.response.status != 200:
+            raise ProbeFailed(f"{name}: HTTP says {page.response.status} {page.response.reason}", reason="wrong")
+        return f"{len(page.response.body)} bytes in {page.seconds * 1000:.0f} ms"
 
     def daemons(self, name: str) -> str:
         """The services' daemons run; this only explains, other checks decide."""

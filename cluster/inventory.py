@@ -25,6 +25,7 @@ from cluster.model import (
     DhcpPlan,
     Dns,
     Group,
+    Http,
     Inventory,
     Model,
     NetworkPlan,
@@ -49,6 +50,7 @@ __all__ = [
     "Dhcp",
     "Dns",
     "Group",
+    "Http",
     "Inventory",
     "InventoryError",
     "NetworkPlan",
@@ -77,6 +79,7 @@ SECTIONS: dict[str, type[Model]] = {
     "vrrp": Vrrp,
     "ntp": Ntp,
     "tftp": Tftp,
+    "http": Http,
     "power": Power,
 }
 NAMED: dict[str, type[Model]] = {"groups": Group, "nodes": Node, "artifacts": Artifact}
@@ -253,7 +256,8 @@ class _Reader:
 
 
 def _top() -> tuple[str, ...]:
-    return ("cluster", "network", "users", "groups", "nodes", "dhcp", "dns", "vrrp", "ntp", "tftp", "power", *OPTIONAL)
+    services = ("dhcp", "dns", "vrrp", "ntp", "tftp", "http")
+    return ("cluster", "network", "users", "groups", "nodes", *services, "power", *OPTIONAL)
 
 
 def _complaint(model: type[BaseModel], loc: Key, error: Mapping[str, Any], *, hidden: set[str]) -> str:

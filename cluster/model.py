@@ -193,6 +193,14 @@ class Tftp(Model):
     boot_file: f.RelativeFile
 
 
+class Http(Model):
+    """BusyBox's httpd: its port, the folder it is locked into, and the user without rights that it is."""
+
+    port: f.Port
+    chroot: f.Folder
+    user: f.User
+
+
 class Power(Model):
     """How nodes are switched: the import path of a driver and what it wants to know."""
 
@@ -236,6 +244,7 @@ class Inventory(Model):
     vrrp: Vrrp
     ntp: Ntp
     tftp: Tftp
+    http: Http
     power: Power
     artifacts: Mapping[str, Artifact]
     claims: tuple[Claim, ...]

@@ -142,6 +142,9 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
         "CLUSTER_USER": inventory.users.cluster,
         "SSH_GROUP": inventory.users.ssh_group,
         "TFTP_ROOT": inventory.tftp.root,
+        "HTTP_CHROOT": inventory.http.chroot,
+        "HTTP_PORT": str(inventory.http.port),
+        "HTTP_USER": inventory.http.user,
         "DNS_ROLE": {dns.primary: "primary", dns.secondary: "secondary"}.get(node.name, "none"),
     }
     lists: Mapping[str, list[str]] = {

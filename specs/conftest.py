@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from specs.base import looks as base
-from specs.lanservices import booting
+from specs.lanservices import booting, webs
 from specs.lanservices import looks as seen
 from specs.looks import Looks, Place, look
 
@@ -21,6 +21,8 @@ all_facts = look(base.all_facts)
 dhcp_leases = look(seen.dhcp_leases, 1.3)
 dhcp_offers = look(seen.dhcp_offers, 2.5)
 dhcp_reservations = look(seen.dhcp_reservations, 1.5)
+http_pages = look(webs.http_pages)
+http_webs = look(webs.http_webs)
 ntp_replies = look(seen.ntp_replies)
 standings = look(seen.standings)
 tftp_files = look(booting.tftp_files)

@@ -80,7 +80,7 @@ def test_only_the_groups_services_can_be_reached(node: Node, facts: Facts, inven
     if node.name in (inventory.dhcp.primary, inventory.dhcp.secondary):
         may |= {("udp", 67), ("tcp", inventory.dhcp.port), ("tcp", inventory.dhcp.peer_port)}
     if group == inventory.node(inventory.dhcp.primary).group:
-        may.add(("udp", 69))
+        may |= {("udp", 69), ("tcp", inventory.http.port)}
     found = reachable(node, facts)
     strange = [f"{process or 'the kernel'} on {protocol} {port}" for (protocol, port), process in found.items()
                if (protocol, port) not in may]  # fmt: skip

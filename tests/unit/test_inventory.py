@@ -139,8 +139,11 @@ ONE_MISTAKE = [
     ("root: /srv/tftp", "root: /srv/../etc", "tftp.root", "write an absolute path below another"),
     ("boot_file: pxelinux", "boot_file: ../pxelinux", "tftp.boot_file", "write a path without .."),
     ("boot_file: pxelinux", "boot_file: /pxelinux", "tftp.boot_file", "write a path without .."),
+    ("port: 1080", "port: 0", "http.port", "write a whole number from 1 to 65535"),
+    ("chroot: /opt/chroot_bb", "chroot: /", "http.chroot", "write an absolute path below another"),
+    ("user: bbweb", "user: BB", "http.user", "write a user name"),
     # claims
-    ("losing: beta, ", "losing: betta, ", "claims.6.losing", "unknown node 'betta'; did you mean beta"),
+    ("losing: beta, ", "losing: betta, ", "claims.7.losing", "unknown node 'betta'; did you mean beta"),
     ("service: tcp,", "service: tpc,", "claims.1.service", "unknown service 'tpc'; use one of: dhcp"),
     ("{losing: alpha,", "{losing: alpha, fault: melt,", "claims.0.fault", "unknown fault 'melt'; use one of: "),
     # DNS records
@@ -175,7 +178,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
 def test_a_claim_made_twice_names_the_first() -> None:
     text, first = changed("service: vip,  budget: 0s}", "service: ntp,  budget: 1s}")
     assert mistakes(text) == [
-        f"{first + 4}: claims.10: claim losing-beta-ntp is already on line {first}; remove one or name it"
+        f"{first + 5}: claims.12: claim losing-beta-ntp is already on line {first}; remove one or name it"
     ]
     assert mistakes(text.replace("budget: 1s}", "budget: 1s, name: beta-ntp-slow}")) == []
 
@@ -252,7 +255,9 @@ def test_the_shipped_inventory_is_the_cluster() -> None:
     assert inventory.dns.expire == 2419200 and isinstance(inventory.dns.expire, int)
     assert inventory.root == default_path().parent and inventory.state == inventory.root / ".state"
     assert {(c.losing, c.service) for c in inventory.claims} == {
-        (node, service) for node in ("alpha", "beta") for service in ("vip", "tcp", "tftp", "dns", "ntp", "dhcp")
+        (node, service)
+        for node in ("alpha", "beta")
+        for service in ("vip", "tcp", "tftp", "http", "dns", "ntp", "dhcp")
     }
 
 

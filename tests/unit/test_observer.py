@@ -24,7 +24,7 @@ import dns.rrset
 import pytest
 
 from chaos.ask import Resolver, TimeClient
-from chaos.fetchers import FileReader
+from chaos.fetchers import FileReader, PageReader
 from chaos.leasing import DhcpClients, bucket, clients
 from chaos.loop import Loop, Prober
 from chaos.observer import Observer
@@ -260,6 +260,56 @@ def test_a_file_is_read_as_a_whole_or_not_at_all(
     assert len(seen) >= 5
     assert all((look["ok"], look["error"], look["server"]) == (ok, error, "127.0.0.1") for look in seen)
     assert all((look["answered"] is not None) == ok for look in seen)
+
+
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "error"),
+    [
+        (PAGE, True, None),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", True, None),  # its end is that of the connection
+        (PAGE[:-1], False, "malformed"),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", False, "status 503"),
+        (b"", False, "malformed"),
+    ],
+)
+def test_a_page_is_got_as_a_whole_or_not_at_all(answer: bytes, ok: bool, error: str | None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.05)
+        done = threading.Event()
+
+        def serve() -> None:
+            while not done.is_set():
+                try:
+                    connection, _ = server.accept()
+                except TimeoutError:
+                    continue
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            reader = PageReader("http", "127.0.0.1", server.getsockname()[1], period=0.05)
+            seen = looks(run(reader, seconds=0.5), "http")
+        finally:
+            done.set()
+            thread.join()
+    assert len(seen) >= 5
+    assert all((look["ok"], look["error"]) == (ok, error) for look in seen)
+
+
+def test_a_page_that_never_comes_is_given_up_and_a_closed_port_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        reader = PageReader("http", "127.0.0.1", port, period=0.05, patience=0.2)
+        seen = looks(run(reader, seconds=0.4), "http")
+    assert seen and all(look["error"] == "timeout" and look["answered"] is None for look in seen)
+    seen = looks(run(PageReader("http", "127.0.0.1", port, period=0.05), seconds=0.2), "http")
+    assert seen and all(look["error"] == "refused" for look in seen)
 
 
 def test_handshakes_leave_no_connection_behind() -> None:
