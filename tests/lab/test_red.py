@@ -23,10 +23,10 @@ from tests.breaking import Break, Played, Round, covered, play, unexpected, wron
 from tests.lab import test_specs_of_booting_see_red as booting
 from tests.lab import test_specs_of_nodes_see_red as single_nodes
 from tests.outcomes import Result
-from tests.red import dhcp, dns, floating_address, nodes, ntp
+from tests.red import dhcp, dns, files, floating_address, nodes, ntp
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = (*nodes.ROUNDS, *dhcp.ROUNDS, *dns.ROUNDS, *floating_address.ROUNDS, *ntp.ROUNDS)
+ROUNDS = (*nodes.ROUNDS, *dhcp.ROUNDS, *dns.ROUNDS, *floating_address.ROUNDS, *ntp.ROUNDS, *files.ROUNDS)
 
 
 @pytest.fixture(scope="module")
