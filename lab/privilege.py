@@ -27,7 +27,7 @@ def elevate(root: Path, why: str) -> None:
     """
     if os.geteuid() == 0:
         if os.environ.get("SUDO_UID", "0") != "0":
-            sys.dont_write_bytecode = True
+            os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # for what this starts
             atexit.register(give_back, root, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
         return
     if os.environ.get("RPICLUSTER_QUIET_SUDO") is None and sys.stderr.isatty():
@@ -38,8 +38,11 @@ def elevate(root: Path, why: str) -> None:
 
 
 def _again() -> list[str]:
-    """The command line of this process, its interpreter named by the path that has our libraries."""
-    return [sys.executable, *sys.orig_argv[1:]]
+    """The command line of this process, its interpreter named by the path that has our libraries.
+
+    -B: no bytecode of root's in the checkout or in .venv.
+    """
+    return [sys.executable, "-B", *sys.orig_argv[1:]]
 
 
 def give_back(root: Path, uid: int, gid: int) -> None:
