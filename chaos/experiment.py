@@ -38,7 +38,7 @@ FIRST_LOOKS_S = 8.0
 STEADY_S = 1.0
 """How long services are watched after all is back."""
 HOLD_S = 10.0
-WATCHED = ("vip", "dns", "ntp", "tcp", "tftp", "dhcp")
+WATCHED = ("vip", "dns", "ntp", "tcp", "tftp", "http", "dhcp")
 Say = Callable[[str], None]
 
 
@@ -196,6 +196,7 @@ class _Experiment:
             ntp_servers=tuple(map(self.health.address, inventory.ntp.servers)),
             dhcp_clients=clients(inventory.dhcp.split),
             tftp_file=inventory.tftp.boot_file,
+            http_port=inventory.http.port,
         )
 
     def _before(self, observer: Observer) -> guard.Proof:
