@@ -10,12 +10,65 @@ import os
 import socket
 import struct
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 from chaos.scheduled import Scheduled
 from cluster.errors import ProbeFailed
 from cluster.probes import http, tftp, wire
 
 PATIENCE_S = 0.9  # less than the second after which clients ask again: tftp.RETRANSMIT_S; RFC 6298 section 2.1
+
+
+class _Underway(Protocol):
+    """A transfer under way, known by when its look was sent."""
+
+    sent: float
+
+
+T = TypeVar("T", bound=_Underway)
+
+
+class Fetcher(Scheduled, Generic[T]):
+    """What both share: each look's own socket, how it ends, and when it is given up."""
+
+    def __init__(self, service: str, server: str, period: float, patience: float) -> None:
+        super().__init__(service, period, patience)
+        self._server = server
+        self._open: dict[socket.socket, T] = {}
+
+    def open(self) -> None:
+        """Nothing: each look has a socket of its own."""
+
+    def _end(self, sock: socket.socket, error: str | None) -> None:
+        self.loop.forget(sock.fileno())
+        sock.close()
+        sent, now = self._open.pop(sock).sent, self.loop.now()
+        if error is None:
+            self.good(sent, now, self._server)
+        else:
+            self.failed(sent, now, error, self._server)
+
+    def overdue(self) -> float:
+        """When the oldest transfer is given up."""
+        return min((fetch.sent for fetch in self._open.values()), default=float("inf")) + self.patience
+
+    def give_up(self, now: float) -> None:
+        """Give up transfers that did not end in time."""
+        for sock, fetch in list(self._open.items()):
+            if fetch.sent + self.patience <= now:
+                self._end(sock, "timeout")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a transfer is under way."""
+        return bool(self._open)
+
+    def close(self) -> None:
+        """Drop what is under way."""
+        for sock in list(self._open):
+            self.loop.forget(sock.fileno())
+            sock.close()
+        self._open.clear()
 
 
 @dataclass
@@ -27,7 +80,7 @@ class _Fetch:
     peer: tuple[str, int] | None = None
 
 
-class FileReader(Scheduled):
+class FileReader(Fetcher[_Fetch]):
     """A TFTP client that reads one file again and again; good when all of it came from the address asked."""
 
     def __init__(
@@ -40,12 +93,8 @@ class FileReader(Scheduled):
         patience: float = PATIENCE_S,
         port: int = tftp.PORT,
     ) -> None:
-        super().__init__(service, period, patience)
+        super().__init__(service, address, period, patience)
         self.address, self.file, self.port = address, file, port
-        self._open: dict[socket.socket, _Fetch] = {}
-
-    def open(self) -> None:
-        """Nothing: each look has a socket of its own."""
 
     def look(self, now: float) -> None:
         """One read request."""
@@ -80,38 +129,6 @@ class FileReader(Scheduled):
             if fetch.reading.done:
                 self._end(sock, None)
 
-    def _end(self, sock: socket.socket, error: str | None) -> None:
-        self.loop.forget(sock.fileno())
-        sock.close()
-        fetch = self._open.pop(sock)
-        now = self.loop.now()
-        if error is None:
-            self.good(fetch.sent, now, self.address)
-        else:
-            self.failed(fetch.sent, now, error, self.address)
-
-    def overdue(self) -> float:
-        """When the oldest transfer is given up."""
-        return min((fetch.sent for fetch in self._open.values()), default=float("inf")) + self.patience
-
-    def give_up(self, now: float) -> None:
-        """Give up transfers that did not end in time."""
-        for sock, fetch in list(self._open.items()):
-            if fetch.sent + self.patience <= now:
-                self._end(sock, "timeout")
-
-    @property
-    def busy(self) -> bool:
-        """Whether a transfer is under way."""
-        return bool(self._open)
-
-    def close(self) -> None:
-        """Drop what is under way."""
-        for sock in list(self._open):
-            self.loop.forget(sock.fileno())
-            sock.close()
-        self._open.clear()
-
 
 @dataclass
 class _Page:
@@ -121,7 +138,7 @@ class _Page:
     data: bytearray = field(default_factory=bytearray)
 
 
-class PageReader(Scheduled):
+class PageReader(Fetcher[_Page]):
     """An HTTP client that gets one page again and again; good when all of it came, with status 200.
 
     Patience ends before the kernel would send a second SYN: one look is one try.
@@ -137,14 +154,9 @@ class PageReader(Scheduled):
         period: float = 0.1,
         patience: float = PATIENCE_S,
     ) -> None:
-        super().__init__(service, period, patience)
+        super().__init__(service, f"{address}:{port}", period, patience)
         self.address, self.port = address, port
         self._request = http.request(address, path)
-        self._server = f"{address}:{port}"
-        self._open: dict[socket.socket, _Page] = {}
-
-    def open(self) -> None:
-        """Nothing: each look has a socket of its own."""
 
     def look(self, now: float) -> None:
         """One connection."""
@@ -190,35 +202,3 @@ class PageReader(Scheduled):
                 self._end(sock, error.reason)
             else:
                 self._end(sock, None if status == 200 else f"status {status}")
-
-    def _end(self, sock: socket.socket, error: str | None) -> None:
-        self.loop.forget(sock.fileno())
-        sock.close()
-        page = self._open.pop(sock)
-        now = self.loop.now()
-        if error is None:
-            self.good(page.sent, now, self._server)
-        else:
-            self.failed(page.sent, now, error, self._server)
-
-    def overdue(self) -> float:
-        """When the oldest page is given up."""
-        return min((page.sent for page in self._open.values()), default=float("inf")) + self.patience
-
-    def give_up(self, now: float) -> None:
-        """Give up pages that did not come in time."""
-        for sock, page in list(self._open.items()):
-            if page.sent + self.patience <= now:
-                self._end(sock, "timeout")
-
-    @property
-    def busy(self) -> bool:
-        """Whether a page is under way."""
-        return bool(self._open)
-
-    def close(self) -> None:
-        """Reset what is under way."""
-        for sock in list(self._open):
-            self.loop.forget(sock.fileno())
-            sock.close()
-        self._open.clear()

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 
 from cluster.errors import ProbeFailed
 from cluster.probes import wire
@@ -67,30 +66,14 @@ def parse(frame: bytes, t: float = 0.0) -> Arp:
     )
 
 
-class Listener:
+class Listener(wire.Ear):
     """Everything ARP that an interface hears, as a context manager; `fileno` for a selector.
 
     Raises ProbeFailed (`permission`, `interface`) when opened.
     """
 
     def __init__(self, interface: str) -> None:
-        self._sock = wire.packet_socket(interface, wire.ETH_ARP)
-
-    def __enter__(self) -> Listener:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def fileno(self) -> int:
-        """The file descriptor to select on."""
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._sock.close()
+        super().__init__(wire.packet_socket(interface, wire.ETH_ARP))
 
     def send(self, frame: bytes) -> None:
         """Put a frame on the wire; raises ProbeFailed."""

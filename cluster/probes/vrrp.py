@@ -7,7 +7,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 
 from cluster.probes import wire
 from cluster.probes.keepalived import ConfigError, Instance, KeepalivedConf, keepalived_conf
@@ -137,7 +136,7 @@ def build(
     return wire.build_ipv4(src, GROUP, wire.VRRP, head + told.to_bytes(2) + tail, ttl=255)
 
 
-class Listener:
+class Listener(wire.Ear):
     """The advertisements an interface hears, as a context manager; `fileno` for a selector.
 
     A packet socket that has joined 224.0.0.18, since a raw IP socket would not tell the sender's hardware
@@ -145,23 +144,7 @@ class Listener:
     """
 
     def __init__(self, interface: str) -> None:
-        self._sock = wire.packet_socket(interface, wire.ETH_IP, wire.only_ip(wire.VRRP), accept=[_GROUP_MAC])
-
-    def __enter__(self) -> Listener:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def fileno(self) -> int:
-        """The file descriptor to select on."""
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._sock.close()
+        super().__init__(wire.packet_socket(interface, wire.ETH_IP, wire.only_ip(wire.VRRP), accept=[_GROUP_MAC]))
 
     def read(self) -> Iterator[Advertisement]:
         """What has arrived by now, without waiting; packets that are no valid advertisement are left out."""

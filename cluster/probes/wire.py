@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from cluster.errors import ProbeFailed
 from cluster.wait import Deadline
@@ -321,6 +322,29 @@ def arrivals(sock: socket.socket, deadline: Deadline, what: str = "receiving") -
             return
         else:
             yield got
+
+
+class Ear:
+    """A packet socket that listens, as a context manager; `fileno` for a selector."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """The file descriptor to select on."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._sock.close()
 
 
 def interface_towards(address: str) -> str:
