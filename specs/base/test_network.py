@@ -55,7 +55,7 @@ def test_one_way_out(node: Node, facts: Facts, inventory: Inventory) -> None:
     found = [route.get("gateway", "no gateway") for route in facts.routes if route["dst"] == "default"]
     wanted = str(inventory.network.gateway)
     if not found and facts.container and inventory.groups[inventory.node(node.name).group].addressing == "static":
-        pytest.skip(f"{node.name} is a container of a lab, which has no router")
+        pytest.skip("a container of a lab, which has no router")
     assert found == [wanted], f"{node.name}: its default route is {' and '.join(found) or 'missing'}, not {wanted}"
 
 
@@ -73,7 +73,7 @@ def test_no_ipv6_address(node: Node, link: dict[str, Any]) -> None:
 @pytest.mark.each("setting", lambda inventory, node: expected.settings(inventory))
 def test_the_kernel_setting(node: Node, setting: expected.Setting, facts: Facts) -> None:
     if facts.container and not setting.ours:
-        pytest.skip(f"{setting.name} is the host's: {node.name} is a container")
+        pytest.skip(f"{setting.name} is the host's where the node is a container")
     found = facts.sysctl.get(setting.name)
     if found is None:
         pytest.skip(f"the kernel of {node.name} has no {setting.name}")
