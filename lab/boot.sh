@@ -8,6 +8,9 @@ echo $$ >"$folder/pid"
 
 if [ -d /run/systemd/system ]; then
   keep=      # systemd runs this host: nspawn asks it for a scope
+  # A command killed between asking for the scope and becoming the node leaves a failed one of that name.
+  systemctl stop "$machine.scope" 2>/dev/null || true
+  systemctl reset-failed "$machine.scope" 2>/dev/null || true
 else
   keep=--keep-unit
   # One cgroup a node in every hierarchy, beside whatever we are in; read our own places once, before moving.

@@ -135,9 +135,16 @@ class Lab:
             await_exit(pid, 10)
         network.demolish(self.site)
         remove_cgroups(self._is_ours)
+        self._forget_scopes()
         if self.site.folder.exists():
             shutil.rmtree(self.site.folder)
         self._restore_inotify()
+
+    def _forget_scopes(self) -> None:
+        """Where systemd runs the host, drop what it remembers of scopes that ended badly (systemctl(1))."""
+        if Path("/run/systemd/system").is_dir():
+            scopes = f"{self.site.tag}-*.scope"
+            subprocess.run(["systemctl", "reset-failed", scopes], check=False, capture_output=True, timeout=30)
 
     def leftovers(self) -> list[str]:
         """Everything of this lab that is there, as text: empty after `down`."""
