@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from cluster.hostkeys import HostKeys
@@ -71,7 +72,8 @@ class Sshd:
         """End it and every session of it."""
         if self._process is not None:
             for child in self.sessions():
-                os.kill(child, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # a session may end by itself meanwhile
+                    os.kill(child, signal.SIGKILL)
             self._process.kill()
             self._process.wait()
             self._process = None
