@@ -130,6 +130,12 @@ def lock(_: Context) -> None:
 
 
 @task
+def semantics(_: Context) -> None:
+    """Make docs/semantics.md anew: what must hold, which spec says so, what has made it red."""
+    must(*PYTHON, "tests.semantics")
+
+
+@task
 def lab_up(_: Context) -> None:
     """Bring the lab up and provision it."""
     ready()

@@ -12,6 +12,7 @@
   function of the inventory alone: `@pytest.mark.each("claim", lambda inventory: inventory.claims)`.
   Ids are the value's `name` if it has one, else str(value).
 - `@pytest.mark.disruptive`: takes a service away; runs last, and only with --disruptive.
+- `@pytest.mark.semantics("dns-serials")`: the spec stands for these lines of specs/semantics.py.
 
 `node` and `host` are of module scope: a module's fixture may read a node once and serve all of the module's
 specs about that node.
@@ -65,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "group(*names): the spec is about the nodes of these groups of the inventory",
         "each(argument, values): one spec for each of values(inventory[, node])",
         "disruptive: takes a service away for a while; needs --disruptive",
+        "semantics(*keys): the spec stands for these lines of specs/semantics.py",
     ):
         config.addinivalue_line("markers", line)
 

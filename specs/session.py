@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from cluster.errors import InputError
+from specs import semantics
 from specs.gate import GONE, Gate
 from specs.looks import patience
 from specs.recording import Record
@@ -60,6 +61,9 @@ class SpecRun:
         definition = metafunc.definition
         if not self._is_spec(definition):
             return
+        for marker in definition.iter_markers("semantics"):
+            for why in filter(None, map(semantics.unknown, marker.args)):
+                raise pytest.Collector.CollectError(f"{definition.nodeid}: {why}")
         nodes = self._nodes(definition) if "node" in metafunc.fixturenames else None
         each = list(definition.iter_markers("each"))
         if len(each) > 1:

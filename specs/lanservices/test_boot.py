@@ -44,6 +44,7 @@ def boot(node: Node, boots: Boots, inventory: Inventory) -> Boot:
 # ---------------------------------------------------------------- BOOTP: no DHCP option is sent
 
 
+@pytest.mark.semantics("dhcp-bootp")
 def test_bootp_gives_the_reserved_address(reply: Reply, node: Node, inventory: Inventory) -> None:
     given, reserved = reply.message.yiaddr, str(inventory.network.operator.address)
     assert given == reserved, f"{node.name} gives {given} by BOOTP, reserved is {reserved}"
@@ -59,6 +60,7 @@ def test_bootp_names_the_boot_file(reply: Reply, node: Node, inventory: Inventor
     assert told == expected, f"{node.name} tells BOOTP clients to fetch {told!r}, not {expected}"
 
 
+@pytest.mark.semantics("dhcp-no-rogue")
 def test_only_the_expected_servers_answer_bootp(bootp_replies: Replies, inventory: Inventory) -> None:
     rogues = set(bootp_replies) - set(servers(inventory).values())
     assert not rogues, f"BOOTP is also answered by {', '.join(sorted(rogues))}"
@@ -75,12 +77,14 @@ def test_a_boot_rom_is_recognised(boot: Boot, node: Node) -> None:
     assert vendor == b"PXEClient", f"{node.name} answers a PXE client as {vendor!r}"
 
 
+@pytest.mark.semantics("tftp-boot-server")
 def test_a_boot_rom_is_led_to_the_floating_address(boot: Boot, node: Node, inventory: Inventory) -> None:
     """Option 66; the next server of the message's own field is ignored by it."""
     told, floating = boot.lease.options.get("tftp-server-name"), str(inventory.network.floating)
     assert told == floating, f"{node.name} sends a boot ROM to {told!r}, not to {floating}"
 
 
+@pytest.mark.semantics("tftp-boot-subnet")
 def test_the_boot_server_is_on_the_clients_own_network(boot: Boot, node: Node, inventory: Inventory) -> None:
     """The ROM has no router: it reaches only its own subnet."""
     told = ip_address(str(boot.lease.options.get("tftp-server-name")))
@@ -95,6 +99,7 @@ def test_a_boot_rom_without_a_folder_of_its_own_goes_on(boot: Boot, node: Node) 
     assert isinstance(told, tftp.Refused) and told.code == tftp.NOT_FOUND, f"{node.name}: {told or 'a file was there'}"
 
 
+@pytest.mark.semantics("tftp-boot-server", "tftp-boot-tries")
 def test_a_boot_rom_gets_its_file(boot: Boot, node: Node, inventory: Inventory) -> None:
     file = must(boot.file)
     name = boot.lease.options.get("bootfile-name")

@@ -69,6 +69,7 @@ def test_the_server_offers_an_address_of_the_pool(node: Node, dhcp_offers: Offer
     )
 
 
+@pytest.mark.semantics("dhcp-no-rogue", "dhcp-bootstrap-silent")
 def test_only_the_expected_servers_answer(
     dhcp_offers: Offers, dhcp_reservations: Reservations, inventory: Inventory
 ) -> None:
@@ -86,6 +87,7 @@ def test_the_offer_comes_from_the_node_itself(node: Node, dhcp_offers: Offers, i
     assert offer.server_mac == mac, f"the offer of {node.name} came from {offer.server_mac}, its own is {mac}"
 
 
+@pytest.mark.semantics("dhcp-options")
 @pytest.mark.group("lanservices")
 @pytest.mark.each("option", options)
 def test_an_offer_tells_the_right_option(node: Node, option: Option, dhcp_offers: Offers) -> None:
@@ -93,6 +95,7 @@ def test_an_offer_tells_the_right_option(node: Node, option: Option, dhcp_offers
     assert told == option.expected, f"{option.name} from {node.name}: {told!r}, the inventory says {option.expected!r}"
 
 
+@pytest.mark.semantics("dhcp-same")
 def test_both_servers_tell_the_same_options(dhcp_offers: Offers) -> None:
     """All but what names the server, and the times, which depend on whose client it was."""
     own = {"dhcp-server-identifier", "dhcp-lease-time", "dhcp-renewal-time", "dhcp-rebinding-time"}
@@ -111,6 +114,7 @@ def lease_of(node: Node, leases: Leases) -> Lease:
     return must(leases.taken[node.name])
 
 
+@pytest.mark.semantics("dhcp-exchange")
 @pytest.mark.group("lanservices")
 def test_a_client_gets_a_lease_from_the_server(node: Node, dhcp_leases: Leases, inventory: Inventory) -> None:
     lease = lease_of(node, dhcp_leases)
@@ -125,6 +129,7 @@ def test_the_address_given_is_the_one_offered(node: Node, dhcp_leases: Leases) -
     assert lease.address in offered, f"{node.name} offered {sorted(offered)}, but gave {lease.address}"
 
 
+@pytest.mark.semantics("dhcp-options")
 @pytest.mark.group("lanservices")
 @pytest.mark.each("option", options)
 def test_a_lease_tells_the_right_option(node: Node, option: Option, dhcp_leases: Leases) -> None:
@@ -132,6 +137,7 @@ def test_a_lease_tells_the_right_option(node: Node, option: Option, dhcp_leases:
     assert told == option.expected, f"{option.name} from {node.name}: {told!r}, the inventory says {option.expected!r}"
 
 
+@pytest.mark.semantics("dhcp-options")
 @pytest.mark.group("lanservices")
 def test_the_lease_time_is_within_its_bounds(node: Node, dhcp_leases: Leases, inventory: Inventory) -> None:
     """A new client of a failover pair gets MCLT at first, later up to the maximum (dhcpd.conf(5), mclt)."""
@@ -150,6 +156,7 @@ def test_renewal_and_rebinding_come_before_the_end(node: Node, dhcp_leases: Leas
     assert 0 < renew < rebind < lease.lease_s, f"{node.name}: renew {renew}, rebind {rebind}, end {lease.lease_s:g} s"
 
 
+@pytest.mark.semantics("dhcp-one-client-on-wire")
 def test_two_clients_have_two_addresses(dhcp_leases: Leases) -> None:
     given = {name: lease.address for name, lease in dhcp_leases.taken.items() if isinstance(lease, Lease)}
     assert len(set(given.values())) == len(given), f"two clients at once were given the same address: {given}"
@@ -158,6 +165,7 @@ def test_two_clients_have_two_addresses(dhcp_leases: Leases) -> None:
 # ---------------------------------------------------------------- reservations
 
 
+@pytest.mark.semantics("dhcp-reservations")
 @pytest.mark.group("lanservices")
 @pytest.mark.each("reserved", lambda inventory, node: list(inventory.dhcp.reservations))
 def test_a_reservation_is_offered(
@@ -168,6 +176,7 @@ def test_a_reservation_is_offered(
     assert offer.address == expected, f"{node.name} offers {offer.address} to {reserved}, reserved is {expected}"
 
 
+@pytest.mark.semantics("dhcp-same")
 @pytest.mark.each("reserved", lambda inventory: list(inventory.dhcp.reservations))
 def test_both_servers_have_the_same_reservation(reserved: str, dhcp_reservations: Reservations) -> None:
     told = {offer.server: offer.address for offer in dhcp_reservations[reserved]}
@@ -177,6 +186,7 @@ def test_both_servers_have_the_same_reservation(reserved: str, dhcp_reservations
 # ---------------------------------------------------------------- the failover pair
 
 
+@pytest.mark.semantics("dhcp-normal")
 @pytest.mark.group("lanservices")
 @pytest.mark.each("side", lambda inventory, node: ["mine", "partner"])
 def test_the_pair_is_in_the_normal_state(node: Node, side: str, dhcp_leases: Leases) -> None:
@@ -185,6 +195,7 @@ def test_the_pair_is_in_the_normal_state(node: Node, side: str, dhcp_leases: Lea
     assert state == "normal", f"{node.name} reports {whose} failover state as {state}, not normal"
 
 
+@pytest.mark.semantics("dhcp-release", "dhcp-given-back")
 @pytest.mark.group("lanservices")
 def test_what_was_taken_is_given_back(node: Node, dhcp_leases: Leases) -> None:
     entries = must(dhcp_leases.files[node.name])
@@ -193,6 +204,7 @@ def test_what_was_taken_is_given_back(node: Node, dhcp_leases: Leases) -> None:
     assert not held, f"the lease file of {node.name} still holds what our clients released: {held}"
 
 
+@pytest.mark.semantics("dhcp-one-client-in-files")
 def test_no_address_is_held_by_two_clients(dhcp_leases: Leases) -> None:
     """The safety property of failover: over both lease files together, one client an address."""
     holders: dict[str, set[str]] = {}

@@ -86,6 +86,7 @@ def judge(asked: Asked, server: str, *, tcp: bool = False) -> None:
 # ---------------------------------------------------------------- each server
 
 
+@pytest.mark.semantics("dns-every-node")
 @pytest.mark.group("lanservices")
 @pytest.mark.each("asked", with_node(host_questions))
 def test_a_host_has_its_address_and_its_name(node: Node, asked: Asked) -> None:
@@ -98,12 +99,14 @@ def test_a_declared_record_is_served(node: Node, asked: Asked) -> None:
     judge(asked, node.address)
 
 
+@pytest.mark.semantics("dns-udp-and-tcp")
 @pytest.mark.group("lanservices")
 @pytest.mark.each("asked", with_node(host_questions))
 def test_the_same_is_answered_over_tcp(node: Node, asked: Asked) -> None:
     judge(asked, node.address, tcp=True)
 
 
+@pytest.mark.semantics("dns-both-named")
 @pytest.mark.group("lanservices")
 @pytest.mark.each("zone", zones_of)
 def test_the_server_is_authoritative(node: Node, zone: str) -> None:
@@ -112,6 +115,7 @@ def test_the_server_is_authoritative(node: Node, zone: str) -> None:
     assert got.aa, f"{node.name} answers for {zone}, but not as an authority"
 
 
+@pytest.mark.semantics("dns-both-named")
 @pytest.mark.group("lanservices")
 @pytest.mark.each("zone", zones_of)
 def test_both_servers_are_named(node: Node, zone: str, inventory: Inventory) -> None:
@@ -165,6 +169,7 @@ def test_an_unknown_name_is_denied_with_authority(node: Node, inventory: Invento
     assert got.aa, f"{node.name} denies {name}, but not as an authority"
 
 
+@pytest.mark.semantics("dns-recursion")
 @pytest.mark.group("lanservices")
 def test_recursion_is_offered_to_the_lan(node: Node, inventory: Inventory) -> None:
     got = answer(node.address, f"{inventory.fqdn('float')}.", "A", rd=True)
@@ -190,6 +195,7 @@ def test_the_zone_holds_what_the_inventory_says_and_nothing_else(
 # ---------------------------------------------------------------- the pair
 
 
+@pytest.mark.semantics("dns-serials")
 @pytest.mark.each("zone", zones_of)
 def test_both_servers_have_the_same_serial(zone: str, inventory: Inventory) -> None:
     serials = {name: dns.serial(address, zone, 2.0) for name, address in servers(inventory).items()}
@@ -198,6 +204,7 @@ def test_both_servers_have_the_same_serial(zone: str, inventory: Inventory) -> N
     assert not behind, f"{zone}: {newest} has serial {serials[newest]}, behind it (RFC 1982): {behind}"
 
 
+@pytest.mark.semantics("dns-same-zones")
 @pytest.mark.each("zone", zones_of)
 def test_both_servers_hold_the_same_records(zone: str, transfers: Transfers, inventory: Inventory) -> None:
     first, *others = servers(inventory)
@@ -217,21 +224,25 @@ def test_a_resolver_that_knows_both_finds_a_name(inventory: Inventory) -> None:
 # ---------------------------------------------------------------- the floating address
 
 
+@pytest.mark.semantics("dns-floating")
 @pytest.mark.each("asked", host_questions)
 def test_the_floating_address_answers_for_a_host(asked: Asked, inventory: Inventory) -> None:
     judge(asked, str(inventory.network.floating))
 
 
+@pytest.mark.semantics("dns-floating")
 @pytest.mark.each("asked", record_questions)
 def test_the_floating_address_answers_for_a_declared_record(asked: Asked, inventory: Inventory) -> None:
     judge(asked, str(inventory.network.floating))
 
 
+@pytest.mark.semantics("dns-floating", "dns-udp-and-tcp")
 @pytest.mark.each("asked", lambda inventory: list(host_questions(inventory))[:2])
 def test_the_floating_address_answers_over_tcp(asked: Asked, inventory: Inventory) -> None:
     judge(asked, str(inventory.network.floating), tcp=True)
 
 
+@pytest.mark.semantics("dns-recursion")
 def test_the_floating_address_offers_recursion(inventory: Inventory) -> None:
     got = answer(str(inventory.network.floating), f"{inventory.fqdn('float')}.", "A", rd=True)
     assert got.ra, f"no recursion at {inventory.network.floating} for {inventory.network.cidr}"

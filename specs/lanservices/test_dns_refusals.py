@@ -27,6 +27,7 @@ def zones_of(inventory: Inventory, node: Plan) -> tuple[str, str]:
     return zones(inventory)
 
 
+@pytest.mark.semantics("dns-transfer-key")
 @pytest.mark.each("zone", zones_of)
 def test_the_zone_is_transferred_with_the_key(
     node: Node, zone: str, transfers: dict[tuple[str, str], frozenset[dns.Record] | ClusterError]
@@ -34,6 +35,7 @@ def test_the_zone_is_transferred_with_the_key(
     assert must(transfers[node.name, zone]), f"{node.name} transferred an empty {zone}"
 
 
+@pytest.mark.semantics("dns-transfer-key")
 @pytest.mark.each("zone", zones_of)
 def test_a_transfer_without_the_key_is_refused(node: Node, zone: str) -> None:
     with pytest.raises(ProbeFailed) as refused:
@@ -42,6 +44,7 @@ def test_a_transfer_without_the_key_is_refused(node: Node, zone: str) -> None:
     assert refused.value.reason in NO, f"{node.name} did not refuse, it failed: {refused.value}"
 
 
+@pytest.mark.semantics("dns-transfer-key")
 @pytest.mark.each("zone", zones_of)
 def test_a_transfer_with_another_key_is_refused(node: Node, zone: str, inventory: Inventory) -> None:
     key = dns.Tsig(inventory.dns.tsig_name, WRONG_SECRET)
@@ -51,6 +54,7 @@ def test_a_transfer_with_another_key_is_refused(node: Node, zone: str, inventory
     assert refused.value.reason in (*NO, "BADSIG", "BADKEY"), f"{node.name} did not refuse, it failed: {refused.value}"
 
 
+@pytest.mark.semantics("dns-updates")
 @pytest.mark.each("zone", zones_of)
 def test_an_update_without_the_key_is_refused(node: Node, zone: str) -> None:
     """The update asked for changes nothing, so a server that allows it is not harmed."""
@@ -58,6 +62,7 @@ def test_an_update_without_the_key_is_refused(node: Node, zone: str) -> None:
     assert rcode in NO, f"{node.name} answered {rcode} to an unsigned update of {zone}"
 
 
+@pytest.mark.semantics("dns-version")
 def test_the_version_is_not_told(node: Node) -> None:
     told = dns.version_bind(node.address)
     assert told is None, f"{node.name} tells its version to anybody: {told}"

@@ -47,10 +47,12 @@ def the_advertiser(heard: Heard, inventory: Inventory) -> str:
 # ---------------------------------------------------------------- on the wire
 
 
+@pytest.mark.semantics("vrrp-one-advertiser", "vrrp-password-no-proof")
 def test_exactly_one_node_advertises(advertisements: Heard, inventory: Inventory) -> None:
     the_advertiser(advertisements, inventory)
 
 
+@pytest.mark.semantics("vrrp-one-advertiser")
 def test_the_advertiser_is_the_one_of_the_highest_priority(
     advertisements: Heard, inventory: Inventory, standings: Standings
 ) -> None:
@@ -60,6 +62,7 @@ def test_the_advertiser_is_the_one_of_the_highest_priority(
     assert name == best, f"{name} (priority {priorities.get(name)}) advertises, not {best} ({priorities[best]})"
 
 
+@pytest.mark.semantics("vrrp-same-settings")
 def test_advertisements_carry_the_priority_of_the_live_configuration(
     advertisements: Heard, inventory: Inventory, standings: Standings
 ) -> None:
@@ -69,6 +72,7 @@ def test_advertisements_carry_the_priority_of_the_live_configuration(
     assert told == {live}, f"{name} advertises priority {sorted(told)}, its configuration says {live}"
 
 
+@pytest.mark.semantics("vrrp-same-settings")
 def test_advertisements_carry_the_floating_address(advertisements: Heard, inventory: Inventory) -> None:
     the_advertiser(advertisements, inventory)
     told = {a.addresses for a in ours(advertisements, inventory)}
@@ -76,6 +80,7 @@ def test_advertisements_carry_the_floating_address(advertisements: Heard, invent
     assert told == expected, f"advertised: {sorted(told)}, the inventory says {sorted(expected)}"
 
 
+@pytest.mark.semantics("vrrp-same-settings")
 def test_advertisements_tell_the_interval_of_the_inventory(advertisements: Heard, inventory: Inventory) -> None:
     the_advertiser(advertisements, inventory)
     told = {a.interval_s for a in ours(advertisements, inventory)}
@@ -92,6 +97,7 @@ def test_advertisements_come_at_their_interval(advertisements: Heard, inventory:
     assert not wrong, f"advertisements {wrong} s apart, the inventory says every {advert:g} s"
 
 
+@pytest.mark.semantics("vrrp-password-no-proof")
 def test_nobody_else_claims_the_address(advertisements: Heard, inventory: Inventory) -> None:
     """Other virtual routers may live on a LAN; not with our address, and not on our nodes."""
     vrid, floating = inventory.vrrp.virtual_router_id, str(inventory.network.floating)
@@ -100,6 +106,7 @@ def test_nobody_else_claims_the_address(advertisements: Heard, inventory: Invent
     assert not others, f"{floating} belongs to virtual router {vrid}, but others advertise: {sorted(others)}"
 
 
+@pytest.mark.semantics("vrrp-one-arp-owner")
 def test_exactly_one_hardware_address_answers_arp(arp_owners: Owners, inventory: Inventory) -> None:
     floating = str(inventory.network.floating)
     names = {node.mac: name for name, node in inventory.nodes.items()}
@@ -108,6 +115,7 @@ def test_exactly_one_hardware_address_answers_arp(arp_owners: Owners, inventory:
     assert len(found) == 1, f"{floating} is answered by {len(found)}: {', '.join(found)}"
 
 
+@pytest.mark.semantics("vrrp-one-arp-owner")
 def test_the_hardware_address_is_that_of_the_advertiser(
     advertisements: Heard, arp_owners: Owners, inventory: Inventory
 ) -> None:
@@ -122,12 +130,14 @@ def test_the_hardware_address_is_that_of_the_advertiser(
 # ---------------------------------------------------------------- on the nodes
 
 
+@pytest.mark.semantics("vrrp-one-holder")
 def test_exactly_one_node_has_the_address(standings: Standings, inventory: Inventory) -> None:
     floating = str(inventory.network.floating)
     having = [name for name, standing in standings.items() if floating in must(standing).addresses]
     assert len(having) == 1, f"{floating} is configured on {having or 'no node'}, not on exactly one"
 
 
+@pytest.mark.semantics("vrrp-one-holder")
 @pytest.mark.group("lanservices")
 def test_the_address_is_where_the_advertiser_is(
     node: Node, advertisements: Heard, standings: Standings, inventory: Inventory
@@ -140,12 +150,14 @@ def test_the_address_is_where_the_advertiser_is(
         assert not has, f"{node.name} has {floating} configured, but {master} advertises it"
 
 
+@pytest.mark.semantics("vrrp-standby-listens")
 @pytest.mark.group("lanservices")
 def test_keepalived_runs(node: Node, standings: Standings) -> None:
     state = must(standings[node.name]).active
     assert state == "active", f"keepalived on {node.name} is {state}: it could not take over"
 
 
+@pytest.mark.semantics("vrrp-standby-listens")
 @pytest.mark.group("lanservices")
 def test_the_node_listens_to_advertisements(node: Node, standings: Standings) -> None:
     standing = must(standings[node.name])
@@ -195,12 +207,14 @@ def test_the_router_id_is_that_of_the_inventory(node: Node, standings: Standings
     assert live == plan, f"router_id of {node.name}: {live}, the inventory says {plan}"
 
 
+@pytest.mark.semantics("vrrp-same-settings")
 @pytest.mark.each("setting", settings)
 def test_both_nodes_have_the_same_live_configuration(setting: Setting, standings: Standings) -> None:
     live = {name: getattr(must(standing).instance, setting.name) for name, standing in standings.items()}
     assert len(set(live.values())) == 1, f"{setting.name} differs: {live}"
 
 
+@pytest.mark.semantics("vrrp-same-settings")
 def test_both_nodes_have_the_same_password(standings: Standings) -> None:
     digests = {name: must(standing).instance.auth_sha256 for name, standing in standings.items()}
     without = [name for name, digest in digests.items() if digest is None]

@@ -54,12 +54,14 @@ def said(pages: Pages, door: Door) -> dict[str, str]:
 # ---------------------------------------------------------------- pages
 
 
+@pytest.mark.semantics("http-served")
 @at_each_address
 def test_the_index_is_served(door: Door, http_pages: Pages) -> None:
     text = page(http_pages, door, INDEX).text
     assert TITLE in text, f"{door.name} ({door.address}): the index does not say {TITLE}: {text[:80]!r}"
 
 
+@pytest.mark.semantics("http-served")
 def test_every_address_serves_the_same_index(http_pages: Pages, inventory: Inventory) -> None:
     bodies = {name: must(http_pages[name, INDEX]).response.body for name in addresses_of(inventory)}
     assert len(set(bodies.values())) == 1, f"the index differs among {', '.join(bodies)}"
@@ -88,6 +90,7 @@ def test_the_page_about_the_node_is_made_anew(door: Door, http_pages: Pages) -> 
     assert off < AGE_S, f"{door.name}: {HELLO} tells {text}, {off:.0f} s from now"
 
 
+@pytest.mark.semantics("http-scripts")
 @at_each_address
 def test_scripts_run_in_the_chroot(door: Door, http_pages: Pages) -> None:
     """The script tells what it sees at its root: nothing of the node's own system."""
@@ -95,6 +98,7 @@ def test_scripts_run_in_the_chroot(door: Door, http_pages: Pages) -> None:
     assert around == ["bin", "etc", "proc", "www"], f"{door.name} ({door.address}): a script sees {around}"
 
 
+@pytest.mark.semantics("http-user")
 @at_each_address
 def test_scripts_run_as_the_user_without_rights(door: Door, http_pages: Pages, inventory: Inventory) -> None:
     told = said(http_pages, door).get("user")
@@ -120,6 +124,7 @@ CLIMBING = (
 )
 
 
+@pytest.mark.semantics("http-no-climbing")
 @at_each_address
 @pytest.mark.parametrize("path", CLIMBING)
 def test_a_path_cannot_climb_out(door: Door, path: str, inventory: Inventory) -> None:
@@ -132,18 +137,21 @@ def test_a_path_cannot_climb_out(door: Door, path: str, inventory: Inventory) ->
 # ---------------------------------------------------------------- from below
 
 
+@pytest.mark.semantics("http-chroot")
 @on_each_node
 def test_its_root_is_the_chroot(node: Node, http_webs: Webs, inventory: Inventory) -> None:
     root = must(http_webs[node.name]).root
     assert root == inventory.http.chroot, f"{node.name}: the root of httpd is {root}, not {inventory.http.chroot}"
 
 
+@pytest.mark.semantics("http-user")
 @on_each_node
 def test_it_is_the_user_without_rights(node: Node, http_webs: Webs, inventory: Inventory) -> None:
     web = must(http_webs[node.name])
     assert web.user == inventory.http.user, f"{node.name}: httpd runs as {web.user}, not {inventory.http.user}"
 
 
+@pytest.mark.semantics("http-user")
 @on_each_node
 @pytest.mark.parametrize("word", ["CapEff", "CapPrm", "CapInh", "CapAmb"])
 def test_it_has_no_capability(node: Node, word: str, http_webs: Webs) -> None:
@@ -151,6 +159,7 @@ def test_it_has_no_capability(node: Node, word: str, http_webs: Webs) -> None:
     assert held is not None and int(held, 16) == 0, f"{node.name}: httpd holds capabilities: {word} {held}"
 
 
+@pytest.mark.semantics("http-user")
 @on_each_node
 def test_it_cannot_gain_rights(node: Node, http_webs: Webs) -> None:
     assert must(http_webs[node.name]).status.get("NoNewPrivs") == "1", f"{node.name}: httpd could gain new rights"

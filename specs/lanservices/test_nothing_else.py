@@ -15,6 +15,7 @@ def test_no_user_of_another_role(node: Node, user: str, facts: Facts) -> None:
     assert user not in facts.users, f"{node.name} has the user {user}, which belongs to another role"
 
 
+@pytest.mark.semantics("http-no-other")
 @pytest.mark.parametrize("port", [80, 443, 5353])
 def test_nothing_listens_on(node: Node, port: int, facts: Facts) -> None:
     found = [one for one in facts.listeners if one.port == port and not one.local]

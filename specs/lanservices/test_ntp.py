@@ -48,34 +48,41 @@ def servers_of_time(inventory: Inventory) -> Iterator[Server]:
 class TestOnTheWire:
     """What a client on the LAN gets from each server, and on the floating address."""
 
+    @pytest.mark.semantics("ntp-answer")
     def test_it_answers_as_a_server(self, server: Server, ntp_replies: Replies) -> None:
         mode = must(ntp_replies[server]).mode
         assert mode == SERVER, f"{server.name} answers in mode {mode}, a server in mode {SERVER}"
 
+    @pytest.mark.semantics("ntp-answer")
     def test_it_is_synchronised(self, server: Server, ntp_replies: Replies) -> None:
         leap = must(ntp_replies[server]).leap
         assert leap != ALARM, f"{server.name} says its clock is not synchronised (leap {leap})"
 
+    @pytest.mark.semantics("ntp-answer")
     def test_its_stratum_can_be_followed(self, server: Server, ntp_replies: Replies) -> None:
         stratum = must(ntp_replies[server]).stratum
         assert 1 <= stratum < MAX_STRATUM, f"{server.name} has stratum {stratum}: no client follows it"
 
+    @pytest.mark.semantics("ntp-bounds")
     def test_its_root_distance_can_be_followed(self, server: Server, ntp_replies: Replies) -> None:
         distance = must(ntp_replies[server]).root_distance
         assert 0 <= distance < MAX_DISTANCE_S, (
             f"{server.name}: root distance {distance:.3f} s, {MAX_DISTANCE_S} at most"
         )
 
+    @pytest.mark.semantics("ntp-bounds")
     def test_its_dispersion_is_small(self, server: Server, ntp_replies: Replies) -> None:
         dispersion = must(ntp_replies[server]).root_dispersion
         assert 0 <= dispersion < 1.0, f"{server.name}: root dispersion {dispersion:.3f} s"
 
+    @pytest.mark.semantics("ntp-bounds")
     def test_it_agrees_with_our_own_clock(self, server: Server, ntp_replies: Replies) -> None:
         offset = must(ntp_replies[server]).offset
         assert abs(offset) < MAX_APART_S, (
             f"{server.name} is {offset:+.3f} s from this machine's clock, {MAX_APART_S} s at most: one of them is off"
         )
 
+    @pytest.mark.semantics("ntp-bounds")
     def test_it_agrees_with_the_other_servers(self, server: Server, ntp_replies: Replies) -> None:
         mine = must(ntp_replies[server])
         for address, other in ntp_replies.items():
@@ -91,6 +98,7 @@ def followed(inventory: Inventory, node: Plan) -> list[str]:
     return [name for name in inventory.ntp.servers if name != node.name]
 
 
+@pytest.mark.semantics("ntp-sources")
 @pytest.mark.each("server", followed)
 def test_a_node_has_the_server_as_a_source(node: Node, server: str, clocks: Clocks, inventory: Inventory) -> None:
     sources = [source.name for source in must(clocks[node.name]).sources]
@@ -103,6 +111,7 @@ def reached(inventory: Inventory, node: Plan) -> list[str]:
     return [] if node.name in inventory.ntp.servers else list(inventory.ntp.servers)
 
 
+@pytest.mark.semantics("ntp-sources")
 @pytest.mark.each("server", reached)
 def test_a_client_reaches_the_server(node: Node, server: str, clocks: Clocks, inventory: Inventory) -> None:
     address = str(inventory.nodes[server].address)
@@ -111,6 +120,7 @@ def test_a_client_reaches_the_server(node: Node, server: str, clocks: Clocks, in
     assert reach[address], f"{node.name} got no answer from {server} ({address}) in its last eight polls"
 
 
+@pytest.mark.semantics("ntp-selected")
 def test_a_node_follows_one_source(node: Node, clocks: Clocks, inventory: Inventory) -> None:
     clock = must(clocks[node.name])
     selected = [source.name for source in clock.sources if source.selected]
@@ -125,6 +135,7 @@ def of_a_client(inventory: Inventory, node: Plan) -> list[str]:
     return [] if node.name in inventory.ntp.servers else [" and ".join(inventory.ntp.servers)]
 
 
+@pytest.mark.semantics("ntp-sources")
 @pytest.mark.each("only", of_a_client)
 def test_a_client_asks_nobody_else(node: Node, only: str, clocks: Clocks, inventory: Inventory) -> None:
     known = {str(inventory.nodes[name].address) for name in inventory.ntp.servers}
@@ -132,6 +143,7 @@ def test_a_client_asks_nobody_else(node: Node, only: str, clocks: Clocks, invent
     assert not others, f"{node.name} also asks {others}, not only {only}"
 
 
+@pytest.mark.semantics("ntp-falseticker")
 def test_no_source_is_a_falseticker(node: Node, clocks: Clocks) -> None:
     false = [source.name for source in must(clocks[node.name]).sources if source.state == "x"]
     assert not false, f"{node.name} holds {false} for falsetickers: they tell another time than the others"
@@ -147,6 +159,7 @@ def test_a_node_has_a_usable_stratum(node: Node, clocks: Clocks) -> None:
     assert 1 <= stratum < MAX_STRATUM, f"{node.name} has stratum {stratum}"
 
 
+@pytest.mark.semantics("ntp-nodes")
 def test_a_node_is_near_its_source(node: Node, clocks: Clocks) -> None:
     """Both what it last measured, and what it has not corrected yet: chronyd counts from where it wants to be."""
     tracking = must(clocks[node.name]).tracking
@@ -154,6 +167,7 @@ def test_a_node_is_near_its_source(node: Node, clocks: Clocks) -> None:
     assert abs(offset) < MAX_APART_S, f"{node.name} measured itself {offset:+.3f} s off, {MAX_APART_S} s at most"
 
 
+@pytest.mark.semantics("ntp-nodes")
 def test_a_clock_agrees_with_the_others(node: Node, clocks: Clocks) -> None:
     """Each clock is known to lie between two bounds from ours; two that cannot overlap are apart."""
     mine = must(clocks[node.name])

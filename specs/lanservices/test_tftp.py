@@ -73,6 +73,7 @@ def test_a_file_that_must_be_there_can_be_read(asked: Asked) -> None:
     assert got.content, f"{asked.path} from {asked.door.name} is empty"
 
 
+@pytest.mark.semantics("tftp-files")
 @at_each_address
 def test_every_file_comes_as_it_lies_on_the_nodes(door: Door, tftp_files: Files, tftp_servings: Servings) -> None:
     wrong = []
@@ -89,6 +90,7 @@ def test_every_file_comes_as_it_lies_on_the_nodes(door: Door, tftp_files: Files,
     assert asked and not wrong, f"{door.name} ({door.address}): {'; '.join(wrong) or 'there is no file'}"
 
 
+@pytest.mark.semantics("tftp-files")
 @at_each_address
 def test_it_answers_from_the_address_that_was_asked(door: Door, tftp_files: Files) -> None:
     """A client of RFC 1350 drops what comes from elsewhere; a daemon that is not careful answers from its own."""
@@ -96,6 +98,7 @@ def test_it_answers_from_the_address_that_was_asked(door: Door, tftp_files: File
     assert sources == {door.address}, f"{door.name} ({door.address}) answered from {sources or 'nowhere'}"
 
 
+@pytest.mark.semantics("tftp-same-trees")
 def test_both_servers_have_the_same_tree(tftp_servings: Servings) -> None:
     trees = {name: must(serving).tree for name, serving in tftp_servings.items()}
     for name, mine in trees.items():
@@ -121,6 +124,7 @@ def test_nobody_but_root_can_change_what_is_served(node: Node, tftp_servings: Se
 # ---------------------------------------------------------------- options
 
 
+@pytest.mark.semantics("tftp-options")
 @at_each_address
 @pytest.mark.parametrize("size", [8, 1428, 65464])
 def test_the_block_size_can_be_chosen(door: Door, size: int) -> None:
@@ -132,6 +136,7 @@ def test_the_block_size_can_be_chosen(door: Door, size: int) -> None:
     assert got.blocks == len(plain.content) // agreed + 1, f"{door.name}: {got.blocks} blocks of {agreed} bytes"
 
 
+@pytest.mark.semantics("tftp-options")
 @at_each_address
 def test_the_size_is_told(door: Door) -> None:
     got = tftp.read(door.address, WELCOME, tsize=True)
@@ -142,12 +147,14 @@ def test_the_size_is_told(door: Door) -> None:
 # ---------------------------------------------------------------- refusals
 
 
+@pytest.mark.semantics("tftp-unknown")
 @at_each_address
 def test_an_unknown_file_is_error_1(door: Door) -> None:
     refused = refusal(door, NOT_THERE)
     assert refused is not None and refused.code == tftp.NOT_FOUND, f"{door.name}: {NOT_THERE}: {refused or 'is served'}"
 
 
+@pytest.mark.semantics("tftp-no-writing")
 @pytest.mark.parametrize("path", [WELCOME, NOT_THERE, f"dl/{NOT_THERE}"])
 @at_each_address
 def test_writing_is_refused(door: Door, path: str) -> None:
@@ -164,12 +171,14 @@ OUTSIDE = (
 )
 
 
+@pytest.mark.semantics("tftp-no-climbing")
 @pytest.mark.each("asked", at_each_door(*OUTSIDE))
 def test_a_path_cannot_climb_out(asked: Asked) -> None:
     refused = refusal(asked.door, asked.path)
     assert refused is not None, f"{asked.door.name} ({asked.door.address}) serves {asked.path}"
 
 
+@pytest.mark.semantics("tftp-no-climbing")
 @pytest.mark.group("lanservices")
 def test_who_serves_a_client_has_no_rights(node: Node, tftp_servings: Servings, inventory: Inventory) -> None:
     """One process takes port 69; each client has another, which must not be root, and locked into the folder."""

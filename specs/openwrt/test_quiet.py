@@ -13,6 +13,7 @@ from cluster.node import Node
 pytestmark = pytest.mark.group("openwrt")
 
 
+@pytest.mark.semantics("dhcp-bootstrap-silent")
 @pytest.mark.parametrize(
     ("protocol", "port", "service"),
     [("udp", 67, "DHCP"), ("udp", 53, "DNS"), ("tcp", 53, "DNS"), ("udp", 69, "TFTP")],

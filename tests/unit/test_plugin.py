@@ -202,6 +202,13 @@ def test_an_unknown_group_is_told_with_the_known_ones(bench: Bench) -> None:
     assert [e["outcome"] for e in bench.events] == ["error"]
 
 
+def test_an_unknown_line_of_semantics_is_told_with_the_remedy(bench: Bench) -> None:
+    bench.spec("import pytest\n@pytest.mark.semantics('http-user', 'http-usher')\ndef test_a(): pass")
+    done = bench.run()
+    assert done.returncode == 2
+    assert "test_a: no line 'http-usher' in specs/semantics.py: add it there, or take one of: http-chr" in done.stdout
+
+
 DISRUPTIVE = """
     import pytest
     @pytest.mark.disruptive
