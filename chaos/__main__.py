@@ -18,7 +18,7 @@ from cluster import journal, power
 from cluster.errors import ClusterError
 from cluster.fields import duration
 from cluster.health import Health
-from cluster.inventory import Inventory, load
+from cluster.inventory import PRODUCTION, Inventory, load
 from cluster.node import Fleet
 from reports.render import render
 
@@ -34,6 +34,9 @@ def parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 held, 1 broken, 2 usage, 3 refused, 4 inconclusive, 5 not undone",
     )
     top.add_argument("--inventory", type=Path, metavar="F", help="inventory file (default: inventory.yaml)")
+    top.add_argument(
+        "--profile", default=PRODUCTION, metavar="NAME", help=f"the timers that the nodes have (default: {PRODUCTION})"
+    )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, kind in FAULTS.items():
         fault = verbs.add_parser(name, help=kind.help)
@@ -87,11 +90,14 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     as_json = getattr(options, "json", False)
     try:
-        inventory = load(options.inventory)
+        inventory = load(options.inventory, options.profile)
         if options.verb == "list":
             return show_list(inventory)
-        if name := getattr(options, "node", None):
-            inventory.node(name)  # before anything else: a slip of the pen must cost no password
+        for argument in ("node", "peer"):
+            if name := getattr(options, argument, None):
+                inventory.node(name)  # before anything else: a slip of the pen must cost no password
+        if options.verb in FAULTS:
+            made(options)
         power.enter(inventory)
         with Fleet(inventory) as fleet:
             return act(inventory, fleet, options)
@@ -124,8 +130,7 @@ def act(inventory: Inventory, fleet: Fleet, options: argparse.Namespace) -> int:
 
 def experiment(inventory: Inventory, fleet: Fleet, options: argparse.Namespace, talk: Talk) -> int:
     """A fault from the command line: measured, undone, judged, reported."""
-    kind = FAULTS[options.verb]
-    fault = kind.make([getattr(options, argument.lower()) for argument in kind.arguments])
+    fault = made(options)
     if options.dry_run:
         return dry_run(inventory, fleet, fault, options, talk)
     outcome = prove(
@@ -151,12 +156,17 @@ def experiment(inventory: Inventory, fleet: Fleet, options: argparse.Namespace, 
     return outcome.exit_code
 
 
+def made(options: argparse.Namespace) -> Fault:
+    """The fault of a parsed command line; raises InputError."""
+    kind = FAULTS[options.verb]
+    return kind.make([getattr(options, argument.lower()) for argument in kind.arguments])
+
+
 def nothing_done(options: argparse.Namespace, error: str) -> dict[str, Any]:
     """The object of `--json` when there was no experiment: no verdict, and why."""
-    nodes = [getattr(options, argument.lower()) for argument in FAULTS[options.verb].arguments]
     return {
         "fault": options.verb,
-        "nodes": nodes,
+        "nodes": [options.node],
         "verdict": None,
         "healed": True,
         "run": None,
@@ -203,7 +213,8 @@ def show_outcome(outcome: Outcome) -> None:
         reason = row[5] if row[4] in (judge.BROKEN, judge.INCONCLUSIVE) else ""
         print("  ".join([*cells, reason]).rstrip())
     print()
-    print(f"verdict: {outcome.verdict}")
+    under = "" if outcome.profile == PRODUCTION else f", with the timers of profile {outcome.profile}"
+    print(f"verdict: {outcome.verdict}{under}")
     if outcome.reason:
         print(outcome.reason)
 
@@ -211,7 +222,7 @@ def show_outcome(outcome: Outcome) -> None:
 def show_list(inventory: Inventory) -> int:
     """Faults and claims."""
     for name, kind in FAULTS.items():
-        print(f"{name} {' '.join(kind.arguments):8} {kind.help}")
+        print(f"{' '.join((name, *kind.arguments)):28} {kind.help}")
         for claim in inventory.claims:
             if claim.fault == name:
                 print(f"    {claim.name:24} {claim.service} is out for at most {claim.budget:g} s")

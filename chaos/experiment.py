@@ -24,7 +24,7 @@ from chaos.watch import Plan
 from cluster import power
 from cluster.errors import ClusterError, NotUndone, Refused
 from cluster.health import Check, Health
-from cluster.inventory import Inventory
+from cluster.inventory import PRODUCTION, Inventory
 from cluster.journal import Entry, check_undone
 from cluster.model import Claim
 from cluster.node import Fleet
@@ -57,6 +57,8 @@ class Outcome:
     """Checks that did not come true again."""
     seconds: dict[str, float] = field(default_factory=dict)
     """How long the parts took: held, recovery."""
+    profile: str = PRODUCTION
+    """Under which timers it was measured."""
 
     @property
     def exit_code(self) -> int:
@@ -68,6 +70,7 @@ class Outcome:
         return {
             "fault": self.fault.kind,
             "nodes": list(self.fault.nodes),
+            "profile": self.profile,
             "verdict": self.verdict,
             "healed": self.healed,
             "run": str(self.run),
@@ -77,8 +80,9 @@ class Outcome:
 
 
 def claims_about(inventory: Inventory, fault: Fault) -> tuple[Claim, ...]:
-    """The inventory's claims that this fault puts to the test."""
-    return tuple(c for c in inventory.claims if c.fault == fault.kind and c.losing in fault.nodes)
+    """The inventory's claims that this fault puts to the test: those about it, and about all that it is a part of."""
+    kinds = (fault.kind, fault.part_of)
+    return tuple(c for c in inventory.claims if c.fault in kinds and c.losing in fault.nodes)
 
 
 def prove(
@@ -108,7 +112,7 @@ def prove(
         about = {
             "command": command,
             "cluster": inventory.cluster.name,
-            "profile": "production",
+            "profile": inventory.profile,
             "nodes": [{"name": n.name, "group": n.group, "address": str(n.address)} for n in inventory.nodes.values()],
         }
         recorder = Recorder.start(runs or inventory.root / "reports" / "runs", "chaos", about)
@@ -179,7 +183,7 @@ class _Experiment:
             with suppress(ClusterError):  # if a node cannot be asked, the look for residue says so
                 if given := recovery.give_back_leases(self.health):
                     self.say(f"gave back {given} leases of synthetic clients once more")
-            trouble = self._tell(recovery.residue(self.health, before=before), "residue")
+            trouble = self._tell(recovery.residue(self.health, self.fault.nodes, before=before), "residue")
         if not trouble:
             journal.proven(entry)
         return self._end(not trouble, self._why_not(trouble), trouble)
@@ -220,7 +224,7 @@ class _Experiment:
         """What VRRP promises when the owner of the address is lost, by the survivor's live configuration."""
         owner = max(self.health.pair, key=lambda name: observer.advertised(self.health.address(name)))
         others = [name for name in self.health.pair if name != owner]
-        if owner not in self.fault.nodes or not others:
+        if not self.fault.takes_node or owner not in self.fault.nodes or not others:
             return
         survivor = others[0]
         try:
@@ -248,7 +252,14 @@ class _Experiment:
 
     def _record_fault(self, state: str, began: float | None, ended: float | None) -> None:
         self.recorder.event(
-            "fault", fault=self.fault.kind, node=self.fault.nodes[0], state=state, began=began, ended=ended
+            "fault",
+            fault=self.fault.kind,
+            node=self.fault.nodes[0],
+            takes_node=self.fault.takes_node,
+            title=self.fault.title,
+            state=state,
+            began=began,
+            ended=ended,
         )
 
     def _break(self, observer: Observer, interrupts: Interrupts) -> None:
@@ -321,6 +332,7 @@ class _Experiment:
             reason,
             trouble,
             self.seconds,
+            self.inventory.profile,
         )
 
 

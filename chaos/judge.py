@@ -77,11 +77,13 @@ class Judged:
 def took_hold(events: Sequence[Event], window: Window) -> str | None:
     """Why the fault cannot be believed to have taken hold, or None when it has.
 
-    The killed node's own address must have answered before, and been silent from the end of the fault until
-    its undo began.
+    One that takes less than a node has seen to that itself, or its `apply` had failed.  A killed node's own
+    address must have answered before, and been silent from the end of the fault until its undo began.
     """
-    seen = looks(events).get(ALIVE, [])
-    applied = next(e["ended"] for e in events if e["kind"] == "fault" and e["state"] == "applied")
+    fault = next(e for e in events if e["kind"] == "fault" and e["state"] == "applied")
+    if not fault.get("takes_node", True):
+        return None
+    seen, applied = looks(events).get(ALIVE, []), fault["ended"]
     undone = [e["began"] for e in events if e["kind"] == "fault" and e["state"] == "undone"]
     until = min([*undone, window.ended])
     if not any(look.ok and look.sent < window.began for look in seen):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 
 from chaos.faults import Fault, Means
+from chaos.faults.on_node import left_on
 from chaos.leasing import clients
 from cluster.errors import ClusterError, ProbeFailed
 from cluster.health import Check, Health
@@ -19,12 +20,12 @@ UNDO_S = 30.0
 
 
 def undo(means: Means, faults: Iterable[Fault]) -> tuple[float, float]:
-    """Undo faults, insisting while the power driver fails; returns when it began and ended (monotonic s).
+    """Undo faults, nodes without power first; insists while a driver fails or a node still boots.
 
-    Raises WaitTimeout naming the driver's last error.
+    Returns when it began and ended (monotonic s); raises WaitTimeout naming the last error.
     """
     began = time.monotonic()
-    for fault in faults:
+    for fault in sorted(faults, key=lambda fault: not fault.takes_node):
         _insist(fault, means)
     return began, time.monotonic()
 
@@ -34,7 +35,7 @@ def _insist(fault: Fault, means: Means) -> None:
         fault.undo(means)
         return True
 
-    until(once, deadline=UNDO_S, what=fault.undoing, every=0.5)
+    until(once, deadline=UNDO_S if fault.takes_node else PROOF_S, what=fault.undoing, every=0.5)
 
 
 def prove(
@@ -61,12 +62,13 @@ def failed_units(health: Health, names: Iterable[str]) -> frozenset[tuple[str, s
 
 def residue(
     health: Health,
+    names: Iterable[str] = (),
     *,
     deadline: float | Deadline = 10.0,
     before: Collection[tuple[str, str]] = (),
     skip: Collection[str] = (),
 ) -> tuple[Check, ...]:
-    """Whether anything is left behind: failed units, `before` excepted, and leases of our own clients.
+    """Whether the pair and `names` have anything left: failed units but `before`, faults' own, our clients' leases.
 
     Waits a moment, because the pair tells each other of a released lease with some delay.  Ask it when no
     observer runs; nodes in `skip` are not asked.
@@ -75,6 +77,10 @@ def residue(
     ours = set(clients(health.inventory.dhcp.split))
 
     def look(name: str) -> str:
+        if remains := left_on(health.fleet[name]):
+            raise ProbeFailed(f"{name}: left by a fault: {', '.join(remains)}", reason="fault")
+        if name not in health.pair:
+            return "none"
         facts = health.facts(name)
         if failed := [unit for unit in facts.failed_units if (name, unit) not in before]:
             raise ProbeFailed(f"{name}: failed units: {', '.join(failed)}", reason="failed-units")
@@ -88,7 +94,7 @@ def residue(
         except ClusterError as error:
             return Check("residue", name, False, str(error))
 
-    return tuple(check(name) for name in health.pair if name not in skip)
+    return tuple(check(name) for name in dict.fromkeys([*health.pair, *names]) if name not in skip)
 
 
 def give_back_leases(health: Health) -> int:

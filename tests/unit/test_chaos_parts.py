@@ -19,7 +19,7 @@ import pytest
 from chaos import guard, judge
 from chaos.__main__ import parser, seconds
 from chaos.experiment import Outcome, claims_about
-from chaos.faults import FAULTS, Means, PowerOff, data, from_data
+from chaos.faults import FAULTS, Fault, Means, PowerOff, data, from_data
 from chaos.interrupt import Interrupts
 from chaos.judge import Interval, Judged
 from cluster.errors import InputError, Refused
@@ -109,13 +109,21 @@ def means(tmp_path: Path) -> Means:
     return Means(inventory, Fleet(inventory), Switches())
 
 
+ARGUMENTS = {"NODE": "alpha", "PEER": "beta", "UNIT": "keepalived", "TRAFFIC": "vrrp", "OFFSET": "-2.5"}
+
+
+def made() -> list[Fault]:
+    """One of every kind."""
+    return [kind.make([ARGUMENTS[argument] for argument in kind.arguments]) for kind in FAULTS.values()]
+
+
 def switches(means: Means) -> Switches:
     assert isinstance(means.power, Switches)
     return means.power
 
 
 def test_a_fault_survives_the_journal() -> None:
-    for fault in (PowerOff("alpha"), PowerOff("beta")):
+    for fault in made():
         assert from_data(json.loads(json.dumps(data(fault)))) == fault
 
 
@@ -137,16 +145,41 @@ def test_a_node_that_has_power_and_does_not_answer_is_switched_off_first(
     means: Means, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half off: the process that took it away was killed between the wire and the power."""
-    monkeypatch.setattr("chaos.faults.ANSWERS_S", 0.1)
+    monkeypatch.setattr("chaos.faults.power_off.ANSWERS_S", 0.1)
     PowerOff("alpha").undo(means)  # nobody answers at its address here
     assert switches(means).done == ["off alpha", "on alpha"]
 
 
 def test_every_registered_fault_can_be_made_and_named() -> None:
-    for name, kind in FAULTS.items():
-        fault = kind.make(["alpha"] * len(kind.arguments))
+    for name, fault in zip(FAULTS, made(), strict=True):
         assert fault.kind == name and fault.nodes == ("alpha",)
         assert "alpha" in fault.title and "alpha" in fault.undoing
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "words"),
+    [
+        ("stop", ["alpha", "a b"], "not the name of a service"),
+        ("crash", ["alpha", "-x"], "not the name of a service"),
+        ("stop", ["alpha", ""], "not the name of a service"),
+        ("block", ["alpha", "beta", "smoke"], "known: all, vrrp"),
+        ("block", ["alpha", "alpha", "all"], "cannot be cut from itself"),
+        ("skew", ["alpha", "chrony", "soon"], "write seconds"),
+        ("skew", ["alpha", "chrony", "0"], "write seconds"),
+        ("skew", ["alpha", "chrony", "nan"], "write seconds"),
+        ("skew", ["alpha", "chrony", "1e9"], "at most a day"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_refused(kind: str, arguments: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        FAULTS[kind].make(arguments)
+
+
+def test_what_a_stopped_service_takes_a_lost_node_takes_too(means: Means) -> None:
+    """So the claims about losing the node are put to the test; a deaf node is another matter."""
+    lost = claims_about(means.inventory, PowerOff("alpha"))
+    assert claims_about(means.inventory, FAULTS["stop"].make(["alpha", "named"])) == lost
+    assert claims_about(means.inventory, FAULTS["block"].make(["alpha", "beta", "all"])) == ()
 
 
 def test_claims_about_a_fault(means: Means) -> None:
@@ -195,6 +228,7 @@ def test_the_object_of_json() -> None:
     assert json.loads(json.dumps(told, allow_nan=False)) == {
         "fault": "kill",
         "nodes": ["alpha"],
+        "profile": "production",
         "verdict": "held",
         "healed": True,
         "run": "run",
@@ -279,7 +313,7 @@ failover peer "pair" state {
 }
 """
     )
-    lines = FACTS.format(daemons="").replace("/var/lib/dhcp", str(tmp_path)).split("echo @failover; ")[1]
+    lines = FACTS.format(daemons="", info="").replace("/var/lib/dhcp", str(tmp_path)).split("echo @failover; ")[1]
     done = subprocess.run(["sh", "-c", lines], capture_output=True, text=True, timeout=10, check=True)
     states, found = done.stdout.split("@leases\n")
     assert states.count("failover peer") == 2 and states.rstrip().endswith("}")

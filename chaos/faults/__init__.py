@@ -1,0 +1,56 @@
+"""What can be done to a cluster on purpose: each fault is data first, then applied, and always undone.
+
+A new fault is a file here (a frozen dataclass with the verbs of `Fault`) and a line in `FAULTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from chaos.faults.block import MATCHES, Block
+from chaos.faults.fault import Fault, Kind, Means
+from chaos.faults.on_node import unit_name
+from chaos.faults.power_off import PowerOff
+from chaos.faults.service import Crash, Stop
+from chaos.faults.skew import Skew
+from cluster.errors import InputError
+
+__all__ = ["FAULTS", "Block", "Crash", "Fault", "Kind", "Means", "PowerOff", "Skew", "Stop", "data", "from_data"]
+
+FAULTS: Mapping[str, Kind] = {
+    PowerOff.kind: Kind(
+        ("NODE",), "pull the plug of a node, and give it power again", lambda a: PowerOff(*a), claimed=True
+    ),
+    Stop.kind: Kind(
+        ("NODE", "UNIT"), "stop a service in order, and start it again", lambda a: Stop(a[0], unit_name(a[1]))
+    ),
+    Crash.kind: Kind(
+        ("NODE", "UNIT"), "kill a service's processes, and start it again", lambda a: Crash(a[0], unit_name(a[1]))
+    ),
+    Block.kind: Kind(
+        ("NODE", "PEER", "TRAFFIC"),
+        f"let NODE hear nothing of what PEER sends: {', '.join(MATCHES)}",
+        lambda a: Block(*a),
+    ),
+    Skew.kind: Kind(
+        ("NODE", "UNIT", "OFFSET"),
+        "let one service's clock be OFFSET seconds ahead",
+        lambda a: Skew(a[0], unit_name(a[1]), a[2]),
+    ),
+}
+
+
+def data(fault: Fault) -> dict[str, Any]:
+    """The fault as it is written to the journal and to the record."""
+    return {"fault": fault.kind, **asdict(fault)}  # type: ignore[call-overload]
+
+
+def from_data(written: Mapping[str, Any]) -> Fault:
+    """The fault that `data` wrote; raises InputError for one that this version does not know."""
+    arguments = [str(value) for key, value in written.items() if key != "fault"]
+    try:
+        return FAULTS[str(written["fault"])].make(arguments)
+    except (KeyError, ValueError, TypeError, IndexError):
+        raise InputError(f"the journal names a fault that is not known here: {dict(written)}") from None

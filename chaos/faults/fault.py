@@ -1,0 +1,62 @@
+"""What a fault is: data first, then something applied, and always undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from cluster.inventory import Inventory
+from cluster.node import Fleet
+from cluster.power import PowerDriver
+
+
+@dataclass(frozen=True)
+class Means:
+    """What faults are applied and undone with."""
+
+    inventory: Inventory
+    fleet: Fleet
+    power: PowerDriver
+
+
+class Fault(Protocol):
+    """A fault as data, and how it is applied and undone; a frozen dataclass whose fields are text."""
+
+    kind: ClassVar[str]
+    takes_node: ClassVar[bool]
+    """Whether the whole node is gone while it lasts."""
+    part_of: ClassVar[str | None]
+    """The fault that takes away all that this one does and more: what is claimed of that one holds here, too."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that the fault takes away, or something of them."""
+
+    @property
+    def title(self) -> str:
+        """What it does, as a clause for people: `alpha is powered off`."""
+
+    @property
+    def undoing(self) -> str:
+        """How it is undone, as a clause for people."""
+
+    def apply(self, means: Means) -> None:
+        """Do it; on return it is in effect.  Raises ClusterError when it could not be done, or only half."""
+
+    def undo(self, means: Means) -> None:
+        """Undo it, also when only half of it was applied or half undone; harmless when there is nothing to undo."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One line of `chaos list`: how a fault is made from a command line's arguments.
+
+    Arguments called NODE or PEER are nodes of the inventory.  `make` raises InputError for one that it refuses.
+    """
+
+    arguments: tuple[str, ...]
+    help: str
+    make: Callable[[Sequence[str]], Fault]
+    claimed: bool = False
+    """Whether an inventory may claim something about it."""

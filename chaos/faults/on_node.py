@@ -1,0 +1,120 @@
+"""Faults that are a few lines of shell on one node, and the dead man's timer that undoes them there.
+
+Before such a fault begins, the node is given the undo: a transient timer (systemd-run(1)) that runs it after
+`LIMIT_S`, whatever became of this process, of its machine and of the network between them.  The undo is stored
+in the unit itself, so any machine that reaches the node can run it at once (`sweep`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from typing import ClassVar
+
+from chaos.faults.fault import Means
+from cluster.errors import InputError
+from cluster.node import Node
+
+LIMIT_S = 600
+"""How long a fault on a node lasts at most: longer than any experiment, shorter than anybody's absence."""
+DROP_IN = "rpicluster-chaos.conf"
+"""The name of every unit drop-in that a fault makes; they lie below /run, so a reboot ends them, too."""
+TIMER = "rpicluster-undo-"
+TABLE = "rpicluster_chaos_"
+"""How the names of our nftables tables begin; no other table is ever touched."""
+UNIT_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789@._-")
+
+SWEEP = f"""
+for timer in $(systemctl list-units --all --plain --no-legend --no-pager '{TIMER}*.timer' | cut -d' ' -f1); do
+  systemctl start "${{timer%.timer}}.service" && systemctl stop "$timer"
+done
+"""
+
+LEFT = f"""
+ls /run/systemd/system/*/{DROP_IN} 2>/dev/null || true
+nft list tables 2>/dev/null | grep {TABLE} || true
+systemctl list-units --all --plain --no-legend --no-pager '{TIMER}*.timer' | cut -d' ' -f1
+"""
+
+
+class NodeFault:
+    """A fault made of shell, run as root on `node`; a frozen dataclass below gives `node` and the scripts."""
+
+    kind: ClassVar[str]
+    takes_node: ClassVar[bool] = False
+    part_of: ClassVar[str | None] = None
+    node: str
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The one node."""
+        return (self.node,)
+
+    @property
+    def key(self) -> str:
+        """A short name for this fault with these arguments, for what it makes on the node."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+
+    def begin(self, means: Means) -> str:
+        """Shell (sh -eu) that makes the fault; on its return it is in effect."""
+        raise NotImplementedError
+
+    def end(self, means: Means) -> str:
+        """Shell (sh -eu) that undoes it, harmless when there is nothing to undo."""
+        raise NotImplementedError
+
+    def apply(self, means: Means) -> None:
+        """Hand the undo to the node, then do it; raises NodeError."""
+        timer = f"{TIMER}{self.key}"
+        undo = shlex.quote(self.end(means))
+        arm = (
+            f"systemctl stop {timer}.timer {timer}.service 2>/dev/null || true\n"
+            f"systemd-run --quiet --collect --unit={timer} --on-active={LIMIT_S} --timer-property=AccuracySec=1s "
+            f"sh -euc {undo}\n"
+        )
+        self._run(means, arm + self.begin(means))
+
+    def undo(self, means: Means) -> None:
+        """Undo it now, and only then disarm the timer; raises NodeError."""
+        timer = f"{TIMER}{self.key}"
+        self._run(means, f"{self.end(means)}\nsystemctl stop {timer}.timer 2>/dev/null || true\n")
+
+    def _run(self, means: Means, script: str) -> None:
+        means.fleet[self.node].run(["sh", "-euc", script], sudo=True, deadline=30.0, check=True)
+
+
+def sweep(node: Node) -> None:
+    """Undo on a node, now, every fault whose undo still waits there, whoever made it; raises NodeError."""
+    node.run(["sh", "-euc", SWEEP], sudo=True, deadline=60.0, check=True)
+
+
+def left_on(node: Node) -> tuple[str, ...]:
+    """What faults have left on a node: drop-ins, tables, undos that still wait; raises NodeError."""
+    found = node.run(["sh", "-euc", LEFT], sudo=True, deadline=10.0, check=True).text
+    return tuple(line.strip() for line in found.splitlines())
+
+
+def unit_name(text: str) -> str:
+    """A service's name, without `.service`; raises InputError."""
+    name = text.removesuffix(".service")
+    if not name or len(name) > 64 or set(name) - UNIT_CHARACTERS or name.startswith(("-", ".")):
+        raise InputError(f"{text!r} is not the name of a service; name one such as keepalived")
+    return name
+
+
+def drop_in(unit: str, *lines: str) -> str:
+    """Shell that adds these lines of [Service] to a unit until `no_drop_in`; the shell's variables in them count."""
+    folder = f"/run/systemd/system/{unit}.service.d"
+    text = "\n".join(("[Service]", *lines))
+    return f"mkdir -p {folder}\ncat > {folder}/{DROP_IN} <<END\n{text}\nEND\nsystemctl daemon-reload\n"
+
+
+def no_drop_in(unit: str) -> str:
+    """Shell that takes the drop-in away, its folder too where nothing else is in it."""
+    folder = f"/run/systemd/system/{unit}.service.d"
+    return f"rm -f {folder}/{DROP_IN}\nrmdir {folder} 2>/dev/null || true\nsystemctl daemon-reload\n"
+
+
+def must_run(unit: str) -> str:
+    """Shell that fails, saying so, where a service does not run."""
+    return f"systemctl is-active --quiet {unit} || {{ echo '{unit} does not run here' >&2; exit 1; }}\n"

@@ -1,0 +1,57 @@
+"""`kill`: a node loses its power."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaos.faults.fault import Means
+from cluster.errors import ClusterError
+from cluster.wait import until
+
+ANSWERS_S = 3.0
+"""How long a node that has power may take to answer before it counts as half off: well above a LAN's latency."""
+
+
+@dataclass(frozen=True)
+class PowerOff:
+    """A node loses its power, as when its plug is pulled."""
+
+    node: str
+    kind: ClassVar[str] = "kill"
+    takes_node: ClassVar[bool] = True
+    part_of: ClassVar[str | None] = None
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The one node."""
+        return (self.node,)
+
+    @property
+    def title(self) -> str:
+        """What happens."""
+        return f"{self.node} is powered off"
+
+    @property
+    def undoing(self) -> str:
+        """What brings it back."""
+        return f"{self.node} is powered on and waited for"
+
+    def apply(self, means: Means) -> None:
+        """Pull the plug; on return the node is gone from the wire."""
+        means.power.off(self.node)
+        means.fleet[self.node].close()
+
+    def undo(self, means: Means) -> None:
+        """Give power; a node that has power and yet does not answer was cut off half-way: off first, then on."""
+        if means.power.is_on(self.node) and not self._answers(means):
+            means.power.off(self.node)
+        means.power.on(self.node)
+
+    def _answers(self, means: Means) -> bool:
+        node = means.fleet[self.node]
+        try:
+            until(lambda: node.run(["true"], deadline=1.0, check=True), deadline=ANSWERS_S, what=self.node)
+        except ClusterError:
+            return False
+        return True

@@ -1,0 +1,100 @@
+"""Faults that last as long as a `with` block, for disruptive specs: guarded, journalled, undone and proven undone.
+
+What is seen meanwhile is the block's own affair; an experiment that measures and judges claims is `chaos.experiment`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+
+from chaos import guard, journal, recovery
+from chaos.faults import Fault, Means, data
+from chaos.interrupt import Interrupts
+from cluster import power
+from cluster.errors import ClusterError, NotUndone
+from cluster.health import Health
+from cluster.inventory import Inventory
+from cluster.journal import check_undone
+from cluster.node import Fleet
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def lasting(
+    inventory: Inventory,
+    fleet: Fleet,
+    *faults: Fault,
+    command: str = "a disruptive spec",
+    say: Say = lambda line: None,
+) -> Iterator[Means]:
+    """Apply faults in this order; at the block's end undo them in the other one, and prove it.
+
+    Raises Refused when another command is at work, a fault is not undone or the guard says no, and whatever
+    applying raises; NotUndone, at the end, when the undo could not be proven: `chaos heal` knows of it then.
+    SIGTERM and SIGHUP end the block as Ctrl-C does.
+    """
+    health, means = Health(inventory, fleet), Means(inventory, fleet, power.driver(inventory))
+    names = tuple(dict.fromkeys(name for fault in faults for name in fault.nodes))
+    with journal.held(inventory.state, command):
+        check_undone(inventory.state)
+        guard.look(health, names).demand()
+        before = recovery.failed_units(health, health.pair)
+        written = []
+        with _ending_on_signals():
+            try:
+                for fault in faults:
+                    written.append(
+                        journal.write(
+                            inventory.state, data(fault), fault.nodes, undo=fault.undoing, command=command, run=None
+                        )
+                    )
+                    say(fault.title)
+                    fault.apply(means)
+                yield means
+            finally:
+                with Interrupts():  # an undo is not interrupted
+                    _mend(means, health, faults[: len(written)], names, before, say)
+                    for entry in written:
+                        journal.proven(entry)
+
+
+def _mend(
+    means: Means,
+    health: Health,
+    faults: tuple[Fault, ...],
+    names: tuple[str, ...],
+    before: frozenset[tuple[str, str]],
+    say: Say,
+) -> None:
+    """Undo and prove; raises NotUndone, the journal's entries staying."""
+    try:
+        for fault in reversed(faults):
+            say(f"undoing: {fault.undoing}")
+        recovery.undo(means, reversed(faults))
+        checks = recovery.prove(health, names)
+        with suppress(ClusterError):  # if a node cannot be asked, the look for residue says so
+            recovery.give_back_leases(health)
+        checks = (*checks, *recovery.residue(health, names, before=before))
+    except ClusterError as error:
+        raise NotUndone(f"not undone: {error}; run: python -m chaos heal") from error
+    if trouble := [check for check in checks if not check.ok]:
+        raise NotUndone(f"not proven undone: {guard.story(trouble)}; run: python -m chaos heal")
+
+
+@contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt, so that what was begun is undone; only a main thread can."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                stack.callback(signal.signal, number, signal.signal(number, end))
+        yield
