@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from cluster.errors import ClusterError, ProbeFailed
-from cluster.inventory import Inventory
+from cluster.inventory import PRODUCTION, Inventory
 from cluster.node import Fleet
 from cluster.probes import clock, dhcp, dns, http, icmp, keepalived, tftp, vrrp, wire
 from cluster.wait import Deadline, WaitTimeout, until
@@ -32,11 +32,15 @@ CLIENT = dhcp.synthetic_mac(0xB0)
 OFFER_S = 2.5
 """dhcpd pings an address for 1 s before it offers it (dhcpd(8)), and may look for another one after that."""
 
+INFO = "/opt/cluster/data/info_host.txt"
+"""Where a node says what it is."""
+
 # Everything that has to be asked inside a node, in one command.  The last part lists leases that are active:
 # the file is a log, so the last word on an address counts (dhcpd.leases(5)).
 FACTS = r"""
 systemctl is-active {daemons}
 echo @failed; systemctl list-units --failed --plain --no-legend --no-pager | cut -d' ' -f1
+echo @profile; sed -n 's/^profile: //p' {info}
 echo @keepalived; cat /etc/keepalived/keepalived.conf
 echo @failover; awk '/^failover peer/,/^}}/' /var/lib/dhcp/dhcpd.leases
 echo @leases; awk '
@@ -68,6 +72,8 @@ class Facts:
 
     active: dict[str, str]
     failed_units: tuple[str, ...]
+    profile: str
+    """Whose timers it was provisioned with."""
     keepalived: str
     failover: str
     leases: tuple[tuple[str, str], ...]
@@ -76,20 +82,21 @@ class Facts:
 
 def facts(fleet: Fleet, name: str, deadline: float | Deadline = 8.0) -> Facts:
     """Ask a node for all of its facts in one command; raises NodeError."""
-    script = FACTS.format(daemons=" ".join(DAEMONS))
+    script = FACTS.format(daemons=" ".join(DAEMONS), info=INFO)
     text = fleet[name].run(["sh", "-c", script], sudo=True, deadline=deadline).text
     parts: dict[str, list[str]] = {"active": []}
     here = parts["active"]
     for line in text.splitlines():
-        if line in ("@failed", "@keepalived", "@failover", "@leases"):
+        if line in ("@failed", "@profile", "@keepalived", "@failover", "@leases"):
             here = parts.setdefault(line[1:], [])
         else:
             here.append(line)
-    if len(parts["active"]) != len(DAEMONS) or len(parts) != 5:
+    if len(parts["active"]) != len(DAEMONS) or len(parts) != 6:
         raise ProbeFailed(f"{name}: its facts cannot be read", reason="facts")
     return Facts(
         active=dict(zip(DAEMONS, parts["active"], strict=True)),
         failed_units=tuple(parts["failed"]),
+        profile="".join(parts["profile"]),
         keepalived="\n".join(parts["keepalived"]),
         failover="\n".join(parts["failover"]),
         leases=tuple((a, m) for a, m in (line.split() for line in parts["leases"] if len(line.split()) == 2)),
@@ -125,6 +132,7 @@ class Health:
             found["tftp", name] = partial(self.tftp, name)
             found["http", name] = partial(self.http, name)
             found["daemons", name] = partial(self.daemons, name)
+            found["profile", name] = partial(self.profile, name)
         if serving:
             found["dhcp", None] = partial(self.dhcp, serving)
             found["dns serial", None] = self.serial
@@ -206,6 +214,18 @@ class Health:
                 known = facts(self.fleet, name)
                 self._known[name] = (time.monotonic(), known)
             return known
+
+    def profile(self, name: str) -> str:
+        """The node has the timers that this command takes it to have."""
+        found, wanted = self.facts(name).profile, self.inventory.profile
+        if found != wanted:
+            remedy = "" if wanted == PRODUCTION else f" --profile {wanted}"
+            raise ProbeFailed(
+                f"{name} has the timers of profile {found or 'unknown'}, not {wanted}; run: "
+                f"python -m provision {self.inventory.node(name).group}{remedy}",
+                reason="profile",
+            )
+        return wanted
 
     def dhcp(self, names: Collection[str]) -> str:
         """Each of these nodes offers a lease to a client that has waited long, and nobody else does."""

@@ -18,6 +18,7 @@ from cluster import relations
 from cluster.errors import InputError
 from cluster.fields import FAULTS, SERVICES, show
 from cluster.model import (
+    PRODUCTION,
     Artifact,
     Claim,
     Cluster,
@@ -33,6 +34,7 @@ from cluster.model import (
     Ntp,
     Operator,
     Power,
+    Profile,
     Record,
     Reservation,
     Tftp,
@@ -43,6 +45,7 @@ from cluster.yamlmarks import Document, Key, YamlError, read
 
 __all__ = [
     "FAULTS",
+    "PRODUCTION",
     "SERVICES",
     "Artifact",
     "Claim",
@@ -58,6 +61,7 @@ __all__ = [
     "Ntp",
     "Operator",
     "Power",
+    "Profile",
     "Record",
     "Reservation",
     "Tftp",
@@ -82,8 +86,8 @@ SECTIONS: dict[str, type[Model]] = {
     "http": Http,
     "power": Power,
 }
-NAMED: dict[str, type[Model]] = {"groups": Group, "nodes": Node, "artifacts": Artifact}
-OPTIONAL = ("artifacts", "claims")
+NAMED: dict[str, type[Model]] = {"groups": Group, "nodes": Node, "artifacts": Artifact, "profiles": Profile}
+OPTIONAL = ("profiles", "artifacts", "claims")
 
 
 class InventoryError(InputError):
@@ -95,8 +99,11 @@ def default_path() -> Path:
     return Path(__file__).resolve().parent.parent / "inventory.yaml"
 
 
-def load(path: Path | str | None = None) -> Inventory:
-    """Read and check an inventory (by default the project's own); raises InventoryError, and nothing else."""
+def load(path: Path | str | None = None, profile: str = PRODUCTION) -> Inventory:
+    """Read and check an inventory (by default the project's own), and apply a profile's timers.
+
+    Raises InventoryError, or InputError for a profile that is not there, and nothing else.
+    """
     file = default_path() if path is None else Path(path)
     shown = _shown(file)
     try:
@@ -114,7 +121,7 @@ def load(path: Path | str | None = None) -> Inventory:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InventoryError(f"{shown}:{line}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
-    return parse(text, file, shown=shown)
+    return parse(text, file, shown=shown).under(profile)
 
 
 def parse(text: str, path: Path, *, shown: str | None = None) -> Inventory:
@@ -201,6 +208,7 @@ class _Reader:
         written = {n: self.document.data.get(n) for n in ("groups", "nodes")}
         whole: dict[str, Any] = {
             **given,
+            "profiles": named.get("profiles", {}),
             **{n: named.get(n, {}) for n in written},
             **{f"written_{n}": frozenset(names) if isinstance(names, dict) else frozenset()
                for n, names in written.items()},

@@ -136,6 +136,16 @@ class Dhcp(DhcpPlan):
     reservations: Mapping[str, Reservation]
 
 
+class DhcpTimers(Model):
+    """Those of `DhcpPlan` that a profile may set otherwise."""
+
+    mclt: Annotated[float, BeforeValidator(f.whole_duration(1, 31_536_000))] | None = None
+    max_response_delay: Annotated[float, BeforeValidator(f.whole_duration(1, 86_400))] | None = None
+    load_balance_max: Annotated[float, BeforeValidator(f.whole_duration(0, 65535))] | None = None
+    max_lease: Annotated[float, BeforeValidator(f.whole_duration(60, 31_536_000))] | None = None
+    default_lease: Annotated[float, BeforeValidator(f.whole_duration(60, 31_536_000))] | None = None
+
+
 class Record(Model):
     """One DNS record; once loaded, its name and a value that is a name are complete, without a last dot."""
 
@@ -160,6 +170,16 @@ class Dns(Model):
     negative: _Seconds
     tsig_name: f.Label
     records: tuple[Record, ...] = ()
+
+
+class DnsTimers(Model):
+    """Those of `Dns` that a profile may set otherwise."""
+
+    ttl: _Seconds | None = None
+    refresh: _Seconds | None = None
+    retry: _Seconds | None = None
+    expire: _Seconds | None = None
+    negative: _Seconds | None = None
 
 
 class Vrrp(Model):
@@ -230,6 +250,23 @@ class Claim(Model):
     name: f.Word = ""
 
 
+class Profile(Model):
+    """Other timers than the sections', chosen with --profile; `only_with` names the power driver it is meant for."""
+
+    name: f.Label
+    only_with: f.Driver | None = None
+    dhcp: DhcpTimers = DhcpTimers()
+    dns: DnsTimers = DnsTimers()
+
+    def timers(self, section: str) -> dict[str, Any]:
+        """What it sets in a section."""
+        return {key: value for key, value in dict(getattr(self, section)).items() if value is not None}
+
+
+PRODUCTION = "production"
+"""The profile that is the sections themselves."""
+
+
 class Inventory(Model):
     """Everything the file says, checked as a whole."""
 
@@ -248,9 +285,33 @@ class Inventory(Model):
     power: Power
     artifacts: Mapping[str, Artifact]
     claims: tuple[Claim, ...]
+    profiles: Mapping[str, Profile]
+    profile: str = PRODUCTION
+    """The profile whose timers these are."""
 
     def __hash__(self) -> int:
-        return hash(self.path)
+        return hash((self.path, self.profile))
+
+    def under(self, profile: str) -> Inventory:
+        """This inventory with a profile's timers; raises InputError for one that is not there or not for this one."""
+        if profile == self.profile:
+            return self
+        if profile not in self.profiles:
+            known = ", ".join((PRODUCTION, *self.profiles))
+            raise InputError(f"{self.path.name}: no profile named {profile}; known: {known}")
+        chosen = self.profiles[profile]
+        if chosen.only_with not in (None, self.power.driver):
+            raise InputError(
+                f"{self.path.name}: profile {profile} is only for the power driver {chosen.only_with}, "
+                f"not {self.power.driver}; leave out --profile"
+            )
+        return self.model_copy(
+            update={
+                "profile": profile,
+                "dhcp": self.dhcp.model_copy(update=chosen.timers("dhcp")),
+                "dns": self.dns.model_copy(update=chosen.timers("dns")),
+            }
+        )
 
     @property
     def root(self) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster import fields
 from cluster.fields import show
-from cluster.model import Claim, Cluster, DhcpPlan, Dns, Group, NetworkPlan, Node, Ntp, Vrrp
+from cluster.model import PRODUCTION, Claim, Cluster, DhcpPlan, Dns, Group, NetworkPlan, Node, Ntp, Profile, Vrrp
 from cluster.yamlmarks import Key
 
 Mistakes = Iterator[tuple[Key, str]]
@@ -35,6 +35,7 @@ class Parts:
     ntp: Ntp | None
     groups: Mapping[str, Group]
     nodes: Mapping[str, Node]
+    profiles: Mapping[str, Profile]
     claims: Mapping[int, Claim]
     written_groups: frozenset[str]
     written_nodes: frozenset[str]
@@ -56,6 +57,7 @@ def mistakes(parts: Parts) -> Mistakes:
                 yield (section, "secondary"), f"is {show(plan.primary)} like the primary; name its partner"
     if parts.dhcp is not None:
         yield from _dhcp(parts.dhcp, parts)
+        yield from _profiles(parts.dhcp, parts)
     if parts.dns is not None:
         yield from _records(parts.dns, parts.cluster)
     if parts.vrrp is not None:
@@ -149,6 +151,15 @@ def _dhcp(plan: DhcpPlan, parts: Parts) -> Mistakes:
     for n, name in enumerate(plan.reserve):
         if name not in ("gateway", "operator") and name not in parts.written_groups:
             yield ("dhcp", "reserve", n), unknown(name, [*parts.groups, "gateway", "operator"], "group")
+
+
+def _profiles(plan: DhcpPlan, parts: Parts) -> Mistakes:
+    for name, profile in parts.profiles.items():
+        if name == PRODUCTION:
+            yield ("profiles", name), "is the name of the sections themselves; choose another"
+        under = plan.model_copy(update=profile.timers("dhcp"))
+        if under.default_lease > under.max_lease and plan.default_lease <= plan.max_lease:
+            yield ("profiles", name, "dhcp"), "makes default_lease longer than max_lease; set both"
 
 
 def _serving(key: Key, name: str, parts: Parts) -> Mistakes:

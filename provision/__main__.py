@@ -33,6 +33,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--json", action="store_true", help="print one object instead of a table")
     top.add_argument("--inventory", type=Path, metavar="F", help="inventory file (default: inventory.yaml)")
     top.add_argument(
+        "--profile", default=inventories.PRODUCTION, metavar="NAME",
+        help=f"give the nodes this profile's timers (default: {inventories.PRODUCTION})",
+    )  # fmt: skip
+    top.add_argument(
         "--bundle", type=Path, metavar="FOLDER",
         help="only write what ONE node would be sent into FOLDER, to be run by hand; holds secrets",
     )  # fmt: skip
@@ -43,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     """Run it; the exit code is that of the contract, or that of the error."""
     options = parser().parse_args(argv)
     try:
-        inventory = inventories.load(options.inventory)
+        inventory = inventories.load(options.inventory, options.profile)
         names = targets(inventory, options.target)
         if options.bundle is not None:
             return write_bundle(inventory, names, options.bundle)
@@ -79,7 +83,8 @@ def provision(inventory: Inventory, names: Sequence[str], *, check: bool, as_jso
                     screen.say(remark)
             except ClusterError as error:
                 trouble = str(error)
-    if good and not check and trouble is None and set(names) == set(inventory.nodes):
+    whole = set(names) == set(inventory.nodes) and inventory.profile == inventories.PRODUCTION
+    if good and not check and trouble is None and whole:
         provisioned = getattr(power.driver(inventory), "provisioned", None)
         if provisioned is not None:
             screen.say("the cluster is provisioned: telling its power driver")

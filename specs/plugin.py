@@ -57,6 +57,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("cluster", "specs of a cluster")
     group.addoption("--inventory", metavar="FILE", help="the cluster to verify (default: inventory.yaml at the root)")
+    group.addoption("--profile", metavar="NAME", help="whose timers the nodes have (default: production)")
     group.addoption("--disruptive", action="store_true", help="also run the specs that take services away for a while")
     group.addoption("--no-report", action="store_true", help="record nothing under reports/runs")
 
@@ -79,7 +80,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     try:
         from cluster import inventory
 
-        model = inventory.load(config.getoption("inventory"))
+        model = inventory.load(config.getoption("inventory"), config.getoption("profile") or inventory.PRODUCTION)
         if not config.getoption("collectonly"):
             _refuse_while_faulty(model)
             _join_lan(config, model)

@@ -49,7 +49,7 @@ class SpecRun:
                 {
                     "command": shlex.join(["pytest", *self.config.invocation_params.args]),
                     "cluster": self.inventory.cluster.name,
-                    "profile": "production",
+                    "profile": self.inventory.profile,
                     "nodes": [{"name": n.name, "group": n.group, "address": str(n.address)} for n in nodes],
                 },
             )

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from cluster import fields
 from cluster.errors import InputError
-from cluster.inventory import Inventory, InventoryError, default_path, load, parse
+from cluster.inventory import OPTIONAL, Inventory, InventoryError, default_path, load, parse
 
 SHIPPED = default_path().read_text(encoding="utf-8")
 WHERE = Path("/somewhere/inventory.yaml")
@@ -212,14 +212,14 @@ def test_what_is_not_an_inventory_is_told_in_one_line(text: str, line: int, word
     assert any(m.startswith(f"{line}: ") and words in m for m in mistakes(text)), mistakes(text)
 
 
-@pytest.mark.parametrize("section", [n for n in yaml.safe_load(SHIPPED) if n not in ("artifacts", "claims")])
+@pytest.mark.parametrize("section", [n for n in yaml.safe_load(SHIPPED) if n not in OPTIONAL])
 def test_each_section_is_required_and_named_when_missing(section: str) -> None:
     text = re.sub(rf"(?ms)^{section}:.*?(?=^\S)", "", SHIPPED)
     assert [m for m in mistakes(text) if m.startswith(f"1: {section}: missing; add a section")], mistakes(text)
 
 
-@pytest.mark.parametrize("section", ["artifacts", "claims"])
-def test_a_cluster_may_have_no_artifacts_and_no_claims(section: str) -> None:
+@pytest.mark.parametrize("section", OPTIONAL)
+def test_a_cluster_may_have_no_profiles_artifacts_and_claims(section: str) -> None:
     assert mistakes(re.sub(rf"(?ms)^{section}:.*?(?=^\S|\Z)", "", SHIPPED)) == []
     assert mistakes(re.sub(rf"(?ms)^{section}:.*?(?=^\S|\Z)", f"{section}:\n", SHIPPED)) == []
 
@@ -411,4 +411,4 @@ def test_no_value_in_any_place_makes_a_traceback(section: str, data: st.DataObje
 def test_a_claim_can_name_every_fault_there_is() -> None:
     from chaos.faults import FAULTS
 
-    assert set(FAULTS) == fields.FAULTS
+    assert {name for name, kind in FAULTS.items() if kind.claimed} == fields.FAULTS
