@@ -95,7 +95,7 @@ class Entry:
         if self.damaged:
             return f"{self.path} cannot be read, so a fault may still be in place"
         when = datetime.fromtimestamp(self.written, UTC)
-        return f"{self.owner} began `{self.fault.get('fault')} {' '.join(self.nodes)}` at {when:%H:%M:%S} UTC"
+        return f"{self.owner} began `{' '.join(map(str, self.fault.values()))}` at {when:%H:%M:%S} UTC"
 
 
 def parse(text: str, path: Path) -> Entry:

@@ -58,7 +58,7 @@ class Block(NodeFault):
         source = f"ip saddr {means.inventory.node(self.peer).address}"
         rules = " ".join(f"{source} {match} counter drop;" for match in MATCHES[self.what](means.inventory).split("|"))
         chain = f"chain input {{ type filter hook input priority -300; {rules} }}"
-        return f"{self.end(means)}nft 'table inet {TABLE}{self.key} {{ {chain} }}'\n"
+        return f"{self.end(means)}nft -f - <<'END'\ntable inet {TABLE}{self.key} {{\n{chain}\n}}\nEND\n"
 
     def end(self, means: Means) -> str:
         """Delete that table, and no other."""

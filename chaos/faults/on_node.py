@@ -69,8 +69,8 @@ class NodeFault:
         undo = shlex.quote(self.end(means))
         arm = (
             f"systemctl stop {timer}.timer {timer}.service 2>/dev/null || true\n"
-            f"systemd-run --quiet --collect --unit={timer} --on-active={LIMIT_S} --timer-property=AccuracySec=1s "
-            f"sh -euc {undo}\n"
+            f"systemd-run --quiet --collect --unit={timer} --service-type=oneshot --on-active={LIMIT_S} "
+            f"--timer-property=AccuracySec=1s sh -euc {undo}\n"
         )
         self._run(means, arm + self.begin(means))
 

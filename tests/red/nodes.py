@@ -29,8 +29,18 @@ ROUNDS = (
             "specs/base/test_users.py",
             "specs/base/test_health.py",
             "specs/cluster/test_addresses.py",
+            "specs/lanservices/test_profile.py",
         ),
         (
+            Break(
+                "a node with other timers than the run takes it to have", "beta",
+                files=("/opt/cluster/data/info_host.txt",),
+                do="sed -i 's/^profile: .*/profile: short/' /opt/cluster/data/info_host.txt",
+                red={
+                    "lanservices/test_profile.py::test_the_timers_are_those_of_the_profile[beta]":
+                        "beta has the timers of profile short, not production; run: python -m provision lanservices",
+                },
+            ),
             Break(
                 "a node at a wrong address in the hosts file", "omega", files=("/etc/hosts",),
                 do="sed -i 's/^192.168.10.5\\b/192.168.10.55/' /etc/hosts",

@@ -1,0 +1,111 @@
+"""Faults within nodes, on the real lab: each takes hold, is undone, and is undone by its node when nobody else does."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chaos.faults import Block, Crash, Fault, Skew, Stop
+from chaos.faults.on_node import LIMIT_S, left_on
+from chaos.lasting import lasting
+from cluster import journal
+from cluster.errors import ProbeFailed, Refused
+from cluster.health import Health
+from cluster.inventory import Inventory
+from cluster.node import Fleet
+from cluster.probes import clock, http, tftp
+from cluster.wait import until
+
+ROOT = Path(__file__).resolve().parents[2]
+FAULTS: tuple[Fault, ...] = (
+    Stop("alpha", "tftpd-hpa"),
+    Crash("beta", "bbhttpd"),
+    Block("beta", "alpha", "dns"),
+    Skew("alpha", "chrony", "5"),
+)
+
+
+def healthy(inventory: Inventory, fleet: Fleet) -> bool:
+    return not journal.entries(inventory.state) and all(c.ok for c in Health(inventory, fleet).look(inventory.nodes))
+
+
+def deaf(fleet: Fleet, one: str, address: str) -> bool:
+    """Whether a node gets no answer from a name server."""
+    asked = fleet[one].run(["dig", "+time=1", "+tries=1", f"@{address}", "version.bind", "CH", "TXT"])
+    return asked.code == 9  # dig(1): no reply from a server
+
+
+def test_every_fault_takes_hold_and_is_undone(inventory: Inventory, fleet: Fleet) -> None:
+    alpha, beta = (str(inventory.node(name).address) for name in ("alpha", "beta"))
+    file = inventory.tftp.boot_file
+    with lasting(inventory, fleet, *FAULTS):
+        assert len(journal.entries(inventory.state)) == len(FAULTS)
+        with pytest.raises(ProbeFailed):
+            tftp.read(alpha, file)
+        assert tftp.read(beta, file)
+        with pytest.raises(ProbeFailed):
+            http.get(beta, "/", port=inventory.http.port)
+        assert http.get(alpha, "/", port=inventory.http.port).response.status == 200
+        assert deaf(fleet, "alpha", beta) and not deaf(fleet, "gamma", beta)
+        assert until(lambda: clock.query(alpha), deadline=10, what="the skewed clock").offset == pytest.approx(
+            5, abs=0.5
+        )
+        assert clock.query(beta).offset == pytest.approx(0, abs=0.5)
+        with pytest.raises(Refused, match="at work"), lasting(inventory, fleet, Stop("beta", "named")):
+            pass
+        timers = fleet["alpha"].run(["systemctl", "list-timers", "--no-legend", "rpicluster-undo-*"]).text
+        assert timers.count(".timer") == 2 and "min" in timers, timers
+        assert len(left_on(fleet["alpha"])) == 3 and len(left_on(fleet["beta"])) == 4
+    assert healthy(inventory, fleet) and not left_on(fleet["alpha"]) and not left_on(fleet["beta"])
+    assert clock.query(alpha).offset == pytest.approx(0, abs=0.5)
+    assert not deaf(fleet, "alpha", beta)
+
+
+def test_a_node_undoes_by_itself_what_nobody_else_does_and_heal_says_so(inventory: Inventory, fleet: Fleet) -> None:
+    """SIGKILL to the command: the journal knows, everybody else is refused, and the node has the undo itself."""
+    words = ["stop", "beta", "tftpd-hpa", "--for", "60s"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chaos", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    beta = fleet["beta"]
+    until(lambda: not active(fleet), deadline=30, what="the fault", every=0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    (timer,) = (line for line in left_on(beta) if line.endswith(".timer"))
+    shown = beta.run(["systemctl", "show", "--property=TimersMonotonic", timer], check=True).text
+    assert f"OnActiveUSec={LIMIT_S // 60}min" in shown
+    beta.run(["systemctl", "start", timer.replace(".timer", ".service")], sudo=True, check=True)  # what the timer does
+    assert active(fleet)
+    done = chaos("status", "--json")
+    assert [entry["fault"]["fault"] for entry in json.loads(done.stdout)["undone"]] == ["stop"]
+    done = chaos("heal")
+    assert done.returncode == 0, done.stderr
+    assert healthy(inventory, fleet) and not left_on(beta)
+
+
+def active(fleet: Fleet) -> bool:
+    return fleet["beta"].run(["systemctl", "is-active", "tftpd-hpa"]).text.strip() == "active"
+
+
+def test_a_service_that_stops_beside_its_floating_address_breaks_the_claim_about_it(
+    inventory: Inventory, fleet: Fleet
+) -> None:
+    """Nothing moves the address when only TFTP ends, so its clients are out for as long as that lasts."""
+    done = chaos("stop", "alpha", "tftpd-hpa", "--for", "7s", "--json")
+    told = json.loads(done.stdout)
+    verdicts = {claim["service"]: claim["verdict"] for claim in told["claims"]}
+    assert verdicts.pop("tftp") == "broken", done.stderr
+    assert set(verdicts.values()) == {"held"}, verdicts
+    assert (done.returncode, told["fault"], told["verdict"], told["healed"]) == (1, "stop", "broken", True)
+    assert healthy(inventory, fleet)
+
+
+def chaos(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "chaos", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
