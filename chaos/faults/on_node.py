@@ -17,8 +17,11 @@ from cluster.node import Node
 
 LIMIT_S = 600
 """How long a fault on a node lasts at most: longer than any experiment, shorter than anybody's absence."""
-DROP_IN = "rpicluster-chaos.conf"
-"""The name of every unit drop-in that a fault makes; they lie below /run, so a reboot ends them, too."""
+DROP_IN = "zz-rpicluster-chaos.conf"
+"""The name of every unit drop-in that a fault makes; they lie below /run, so a reboot ends them, too.
+
+systemd reads drop-ins of all folders by their names (systemd.unit(5)): this one comes after the provisioner's.
+"""
 TIMER = "rpicluster-undo-"
 TABLE = "rpicluster_chaos_"
 """How the names of our nftables tables begin; no other table is ever touched."""
