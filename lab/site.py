@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +114,17 @@ def prune(folder: Path, keep: int, labs: Path) -> None:
         return
     used = ":".join(file.read_text() for file in labs.glob("*/nodes/*/[lm]*") if file.name in ("layers", "mirror"))
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    for old in sorted(entries, key=lambda entry: entry.stat().st_mtime, reverse=True)[keep:]:
+    for old in sorted(entries, key=_last_used, reverse=True)[keep:]:
         if str(old) not in used:
-            shutil.rmtree(old)
+            with suppress(OSError):  # the lab of another clone was quicker
+                old.rename(folder / f".gone-{old.name}")
+    for gone in folder.glob(".gone-*"):
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _last_used(entry: Path) -> float:
+    """When an entry of a cache was used last; one that is gone by now never was."""
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,17 @@ def test_prune_keeps_the_newest_and_what_a_lab_stands_on(tmp_path: Path) -> None
     (node / "layers").write_text(f"{cache}/used/alpha:{cache}/x/root")
     prune(cache, 2, labs)
     assert sorted(path.name for path in cache.iterdir()) == ["newest", "second", "used"]
+
+
+def test_two_labs_prune_the_same_cache_at_once(tmp_path: Path) -> None:
+    cache, labs = tmp_path / "cache", tmp_path / "labs"
+    for n in range(60):
+        (cache / str(n) / "a/b/c").mkdir(parents=True)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: prune(cache, 1, labs), range(4)))
+    assert len([path for path in cache.iterdir() if not path.name.startswith(".")]) == 1
+    prune(cache, 1, labs)
+    assert len(list(cache.iterdir())) == 1, "what one of them could not finish, the next one does"
 
 
 def test_two_checkouts_have_two_tags(tmp_path: Path) -> None:
