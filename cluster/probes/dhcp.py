@@ -22,6 +22,7 @@ from cluster.probes.leases import (
     LeaseEntry,
     LeaseFile,
     LeaseFileError,
+    failover_history,
     failover_state,
     leases,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Offer",
     "State",
     "Value",
+    "failover_history",
     "failover_state",
     "leases",
     "open_socket",

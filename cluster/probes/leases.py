@@ -175,6 +175,21 @@ def failover_state(text: str, peer: str | None = None, *, growing: bool = False)
     return peers[peer]
 
 
+def failover_history(text: str, peer: str, *, growing: bool = False) -> tuple[FailoverState, ...]:
+    """Every state that `peer`'s entries tell, oldest first and none twice in a row; raises LeaseFileError.
+
+    The file reaches back to when dhcpd last wrote it anew: at its start, and each hour (dhcpd.leases(5)).
+    """
+    found: list[FailoverState] = []
+    for statement in _parse(text, growing):
+        words = statement.words
+        if [word.text for word in words[:2]] == ["failover", "peer"] and len(words) == 4 and _string(words[2]) == peer:
+            state = _failover(statement)
+            if not found or (found[-1].mine, found[-1].partner) != (state.mine, state.partner):
+                found.append(state)
+    return tuple(found)
+
+
 def _string(token: _Token) -> str:
     return token.text if token.string is None else token.string.decode("utf-8", "surrogateescape")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.probes import dhcp
-from cluster.probes.dhcp import FailoverState, LeaseFileError, failover_state, leases
+from cluster.probes.dhcp import FailoverState, LeaseFileError, failover_history, failover_state, leases
+from tests.lease_files import FILES, Piece, quoted
 from tests.probing import cases, plain
 
 RECORDED = Path(__file__).parent.parent / "cases" / "leases"
@@ -48,6 +50,49 @@ def test_the_only_peer_need_not_be_named() -> None:
     with pytest.raises(LeaseFileError, match="there are: pair, b"):
         failover_state(two)
     assert failover_state(two, "b") == FailoverState("normal", "normal")
+
+
+def said(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """What a file of these pieces says: the last word on each address and each peer."""
+    return {
+        "leases": {piece.lease.address: piece.lease for piece in pieces if piece.lease},
+        "failover": dict(piece.peer for piece in pieces if piece.peer),
+    }
+
+
+def text_of(pieces: Sequence[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+@given(FILES)
+def test_whatever_dhcpd_writes_is_read(pieces: list[Piece]) -> None:
+    assert vars(leases(text_of(pieces))) == said(pieces)
+
+
+@given(FILES, st.data())
+def test_whatever_dhcpd_writes_cut_anywhere_is_read_or_refused_by_line(
+    pieces: list[Piece], data: st.DataObject
+) -> None:
+    text = text_of(pieces)
+    size = data.draw(st.integers(0, len(text)), label="cut at")
+    whole = [piece for n, piece in enumerate(pieces) if len(text_of(pieces[: n + 1]).rstrip("\n")) <= size]
+    assert vars(leases(text[:size], growing=True)) == said(whole), "a running server's file: whole entries count"
+    try:
+        found = leases(text[:size])
+    except LeaseFileError as error:
+        assert 1 <= error.line <= text.count("\n", 0, size) + 1
+        assert str(error).startswith(f"dhcpd.leases, line {error.line}: ")
+    else:
+        assert vars(found) == said(whole), "what is accepted is whole"
+
+
+@given(FILES)
+def test_the_history_of_a_peer_is_every_change_in_order(pieces: list[Piece]) -> None:
+    told = [state for piece in pieces if piece.peer for name, state in [piece.peer] if name == "pair"]
+    found = failover_history(text_of(pieces), "pair")
+    pairs = [(state.mine, state.partner) for state in told]
+    assert [(s.mine, s.partner) for s in found] == [pair for n, pair in enumerate(pairs) if pairs[n - 1 : n] != [pair]]
+    assert set(found) <= set(told)
 
 
 @given(st.integers(0, len(NORMAL)))
@@ -102,11 +147,7 @@ def test_deep_nesting_is_refused_not_fatal() -> None:
 
 @given(st.binary(min_size=1, max_size=20))
 def test_client_identifiers_come_back_as_dhcpd_escapes_them(uid: bytes) -> None:
-    """As common/print.c writes them: printable bytes as they are, quote and backslash escaped, others octal."""
-    written = "".join(
-        f"\\{chr(byte)}" if byte in b'"\\' else chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}" for byte in uid
-    )
-    found = leases(f'lease 10.0.0.1 {{ binding state free; uid "{written}"; }}')
+    found = leases(f'lease 10.0.0.1 {{ binding state free; uid "{quoted(uid)}"; }}')
     assert found.leases["10.0.0.1"].uid == uid
 
 
