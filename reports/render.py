@@ -128,6 +128,7 @@ def page(run: Run) -> str:
             rate=_rate(run, len(specs)),
             red=[s for s in specs if s.outcome == "failed"] + [s for s in specs if s.outcome == "error"],
             skips=results.skips(specs),
+            measured=results.measured(specs),
             left_out=run.about.get("left_out") or 0,
             matrix=results.matrix(run, specs),
             facts=facts(run),

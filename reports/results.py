@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from reports.run import Run, nodes_of, number
 
@@ -22,6 +22,7 @@ class Spec:
     outcome: str
     seconds: float
     message: str
+    measured: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def function(self) -> str:
@@ -40,6 +41,7 @@ def specs_of(run: Run) -> list[Spec]:
             str(event.get("outcome", "?")),
             number(event.get("seconds")) or 0.0,
             str(event.get("message") or ""),
+            {str(name): str(value) for name, value in dict(event.get("measured") or {}).items()},
         )
         for event in run.of("spec")
     ]
@@ -119,6 +121,11 @@ def _row(name: str, specs: Sequence[Spec], columns: Sequence[str], rows: Sequenc
         counts[spec.node or ""][spec.outcome] += 1
     total = Counter(spec.outcome for spec in specs)
     return Row(name, [Cell(counts[column]) for column in columns], Cell(total), rows)
+
+
+def measured(specs: Iterable[Spec]) -> list[tuple[str, str, str]]:
+    """What specs found worth telling, whatever their outcome: of what, the name, the value."""
+    return [(spec.node or "cluster", name, value) for spec in specs for name, value in spec.measured.items()]
 
 
 def skips(specs: Iterable[Spec]) -> list[tuple[str, int, str]]:

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -27,7 +27,10 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass
 class Result:
-    """What became of one spec; `outcome` is passed, failed, skipped or error, `seconds` all its phases."""
+    """What became of one spec; `outcome` is passed, failed, skipped or error, `seconds` all its phases.
+
+    `measured` is what the spec said with pytest's `record_property`: worth knowing, whatever the outcome.
+    """
 
     test: str
     file: str
@@ -36,10 +39,12 @@ class Result:
     outcome: str = "passed"
     seconds: float = 0.0
     message: str | None = None
+    measured: dict[str, str] = field(default_factory=dict)
 
     def add(self, report: pytest.TestReport) -> None:
         """Take in the report of one phase (set-up, call, tear-down); the worst one stays."""
         self.seconds += report.duration
+        self.measured |= {name: str(value) for name, value in report.user_properties}
         if report.failed:
             self.outcome = "failed" if report.when == "call" else "error"
             self.message = message(report)
@@ -130,13 +135,15 @@ def junit(results: Iterable[Result]) -> str:
         classname = result.file.removesuffix(".py").replace("/", ".")
         head = f"<testcase classname={_attribute(classname)} name={_attribute(result.test)}"
         head += f' time="{result.seconds:.3f}"'
+        told = "".join(f"<property name={_attribute(n)} value={_attribute(v)}/>" for n, v in result.measured.items())
+        told = f"<properties>{told}</properties>" if told else ""
         if result.outcome == "passed":
-            lines.append(head + "/>")
+            lines.append(f"{head}>{told}</testcase>" if told else f"{head}/>")
             continue
         tag = {"failed": "failure", "error": "error", "skipped": "skipped"}[result.outcome]
         text = result.message or ""
         first = text.splitlines()[0] if text else ""
-        lines.append(f"{head}><{tag} message={_attribute(first)}>{_text(text)}</{tag}></testcase>")
+        lines.append(f"{head}>{told}<{tag} message={_attribute(first)}>{_text(text)}</{tag}></testcase>")
     return "\n".join([*lines, "</testsuite></testsuites>", ""])
 
 

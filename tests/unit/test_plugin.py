@@ -297,7 +297,7 @@ def test_the_record_can_be_switched_off(bench: Bench) -> None:
 def test_a_run_is_recorded_whole(bench: Bench) -> None:
     bench.spec("""
         import pytest
-        def test_passes(): pass
+        def test_passes(record_property): record_property("left", 3)
         def test_fails(): assert 1 == 2, "numbers differ"
         def test_skips(): pytest.skip("no raw sockets")
         @pytest.fixture
@@ -316,6 +316,7 @@ def test_a_run_is_recorded_whole(bench: Bench) -> None:
     assert done.returncode == 1
     found = {e["test"]: (e["outcome"], e["message"]) for e in bench.events}
     assert found["test_passes"] == ("passed", None)
+    assert {e["test"]: e["measured"] for e in bench.events if e["measured"]} == {"test_passes": {"left": "3"}}
     assert found["test_fails"] == ("failed", "AssertionError: numbers differ\nassert 1 == 2")
     assert found["test_skips"] == ("skipped", "no raw sockets")
     assert found["test_error"] == ("error", "RuntimeError: bad fixture")
@@ -327,6 +328,7 @@ def test_a_run_is_recorded_whole(bench: Bench) -> None:
     assert {"name": "alpha", "group": "lanservices", "address": "127.9.10.6"} in about["nodes"]
     assert (bench.folder / "mine.xml").is_file()
     suite = ElementTree.parse(bench.runs[0] / "junit.xml").getroot()[0]
+    assert [(p.get("name"), p.get("value")) for p in suite.iter("property")] == [("left", "3")]
     counts = [suite.get(name) for name in ("tests", "failures", "errors", "skipped")]
     assert counts == ["6", "2", "2", "1"]
 

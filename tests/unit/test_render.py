@@ -151,6 +151,7 @@ def test_what_was_recorded_cannot_become_markup(tmp_path: Path) -> None:
     events = [
         event | spec | {"outcome": "failed", "message": evil},
         event | spec | {"outcome": "skipped", "message": evil},
+        event | spec | {"outcome": "passed", "measured": {evil: evil}},
         event | {"kind": "claim", "claim": evil, "verdict": evil, "service": evil, "reason": evil},
         event | {"kind": "fault", "fault": evil, "node": evil, "state": "applied", "began": 1.0, "ended": 1.1},
         event | {"kind": "probe", "service": evil, "sent": 1.0, "answered": 1.1, "ok": True},
