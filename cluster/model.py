@@ -117,6 +117,7 @@ class DhcpPlan(Model):
     failover: f.Word
     port: f.Port
     peer_port: f.Port
+    omapi_port: f.Port
     mclt: Annotated[float, BeforeValidator(f.whole_duration(1, 31_536_000))]
     split: Annotated[int, BeforeValidator(f.whole(0, 256))]
     max_response_delay: Annotated[float, BeforeValidator(f.whole_duration(1, 86_400))]

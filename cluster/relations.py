@@ -146,6 +146,9 @@ def _dhcp(plan: DhcpPlan, parts: Parts) -> Mistakes:
                 ("dhcp", "pool_first"),
                 f"the pool {first} to {last} contains {address} of {whose}; move the pool or that address",
             )
+    for key in ("port", "peer_port"):
+        if plan.omapi_port == getattr(plan, key):
+            yield ("dhcp", "omapi_port"), f"is {plan.omapi_port} like {key}; choose another"
     if plan.default_lease > plan.max_lease:
         yield ("dhcp", "default_lease"), "is longer than max_lease; shorten it or raise max_lease"
     for n, name in enumerate(plan.reserve):

@@ -32,7 +32,7 @@ from cluster.inventory import Inventory
 
 VRRP_LETTERS = string.ascii_letters + string.digits
 VRRP_LENGTH = 8  # all that keepalived.conf(5) uses of auth_pass
-TSIG_BYTES = 32  # the output of SHA-256: RFC 8945 section 10 asks for no shorter key
+HMAC_BYTES = 32  # the output of SHA-256: RFC 8945 section 10 asks for no shorter key
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,14 +68,21 @@ class Secrets:
 
     def tsig_key(self) -> str:
         """The HMAC-SHA256 key of zone transfers, in base64; its name is `tsig_name`."""
-        path = self.folder / "tsig_key"
+        return self._hmac_key("tsig_key")
+
+    def omapi_key(self) -> str:
+        """The HMAC-SHA256 key with which the DHCP servers take orders, in base64."""
+        return self._hmac_key("omapi_key")
+
+    def _hmac_key(self, name: str) -> str:
+        path = self.folder / name
         value = _read(path).strip()
         try:
             key = base64.b64decode(value, validate=True)
         except binascii.Error:
             key = b""
-        if len(key) < TSIG_BYTES:
-            raise _unusable(path, f"{TSIG_BYTES} bytes in base64")
+        if len(key) < HMAC_BYTES:
+            raise _unusable(path, f"{HMAC_BYTES} bytes in base64")
         return value
 
 
@@ -95,12 +102,14 @@ def ensure(inventory: Inventory) -> Secrets:
         if not found.ssh_key_pub.exists() or _read(found.ssh_key_pub).split()[:2] != public.split()[:2]:
             _write(found.ssh_key_pub, (public + "\n").encode(), inventory.root)
         _once(found.folder / "vrrp_password", _new_vrrp_password, inventory.root)
-        _once(found.folder / "tsig_key", _new_tsig_key, inventory.root)
+        _once(found.folder / "tsig_key", _new_hmac_key, inventory.root)
+        _once(found.folder / "omapi_key", _new_hmac_key, inventory.root)
         for path in (
             found.ssh_key,
             found.ssh_key_pub,
             found.folder / "vrrp_password",
             found.folder / "tsig_key",
+            found.folder / "omapi_key",
         ):
             _private(path, 0o600, inventory.root)
     except OSError as error:
@@ -108,6 +117,7 @@ def ensure(inventory: Inventory) -> Secrets:
         raise InputError(f"{where}: {error.strerror}; make it writable for you, or remove it") from error
     found.vrrp_password()
     found.tsig_key()
+    found.omapi_key()
     return found
 
 
@@ -119,8 +129,8 @@ def _new_vrrp_password() -> bytes:
     return ("".join(secrets.choice(VRRP_LETTERS) for _ in range(VRRP_LENGTH)) + "\n").encode()
 
 
-def _new_tsig_key() -> bytes:
-    return base64.b64encode(secrets.token_bytes(TSIG_BYTES)) + b"\n"
+def _new_hmac_key() -> bytes:
+    return base64.b64encode(secrets.token_bytes(HMAC_BYTES)) + b"\n"
 
 
 def _public(path: Path) -> str:

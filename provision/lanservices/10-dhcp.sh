@@ -13,7 +13,7 @@ if [ -z "$CHECK" ] && [ ! -e "$leases" ]; then install -o dhcpd -g dhcpd -m 0644
 check_dhcpd() { dhcpd -t -4 -cf "$1/etc/dhcp/dhcpd.conf"; }
 serves() { systemctl is-active isc-dhcp-server && ss -Hlun 'sport = :67' | grep .; }
 
-stage "$BUNDLE/lanservices/dhcpd.conf" /etc/dhcp/dhcpd.conf 0644 root:root
+stage "$BUNDLE/lanservices/dhcpd.conf" /etc/dhcp/dhcpd.conf 0640 root:dhcpd    # a key is in it
 stage "$BUNDLE/lanservices/isc-dhcp-server.default" /etc/default/isc-dhcp-server 0644 root:root
 stage "$BUNDLE/lanservices/isc-dhcp-server.service" /etc/systemd/system/isc-dhcp-server.service 0644 root:root
 checked_install isc-dhcp-server check_dhcpd serves

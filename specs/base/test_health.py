@@ -78,7 +78,8 @@ def test_only_the_groups_services_can_be_reached(node: Node, facts: Facts, inven
     if node.name in (inventory.dns.primary, inventory.dns.secondary):
         may |= {("tcp", 53), ("udp", 53)}
     if node.name in (inventory.dhcp.primary, inventory.dhcp.secondary):
-        may |= {("udp", 67), ("tcp", inventory.dhcp.port), ("tcp", inventory.dhcp.peer_port)}
+        plan = inventory.dhcp
+        may |= {("udp", 67), ("tcp", plan.port), ("tcp", plan.peer_port), ("tcp", plan.omapi_port)}
     if group == inventory.node(inventory.dhcp.primary).group:
         may |= {("udp", 69), ("tcp", inventory.http.port)}
     found = reachable(node, facts)

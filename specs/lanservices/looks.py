@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import TypeVar
 
 from cluster import secrets
 from cluster.errors import ClusterError, ProbeFailed
 from cluster.inventory import Inventory
 from cluster.node import Node
-from cluster.probes import arp, clock, dhcp, dns, vrrp
+from cluster.probes import arp, clock, dhcp, dns, omapi, vrrp
 from cluster.probes.clock import NtpReply, Source, Tracking
 from cluster.probes.dhcp import FailoverState, Lease, LeaseEntry, Offer
+from cluster.probes.dhcp_balance import bucket
 from cluster.probes.vrrp import Advertisement, Instance
 from cluster.wait import Deadline, WaitTimeout, until
 from specs.looks import Place
@@ -25,8 +27,10 @@ T = TypeVar("T")
 
 # Our clients among the synthetic ones; the same on every run, so that a run never uses up more of the pool.
 OFFER_CLIENT, LEASE_CLIENT = 0xA0, 0xA1
+IMPATIENT_CLIENTS = range(0xA4, 0xB0)
 PATIENT = 10  # `secs` of a client that has waited long: above any load balance maximum in use, so both peers answer
 OFFER_WAIT_S = 2.5  # the server's ping takes 1 s (dhcpd(8)), and it may look for another address after it
+RELEASE_S = 0.5  # how long a release may take to be read by a busy server
 CLOCK_WAIT_S = 15.0  # chrony's first burst of four takes 2 s each (chrony.conf(5), iburst)
 
 
@@ -70,29 +74,59 @@ def dhcp_reservations(place: Place) -> dict[str, tuple[Offer, ...]]:
         return dict(zip(reserved, pool.map(ask, [r.mac for r in reserved.values()]), strict=True))
 
 
+Given = Lease | ClusterError
+
+
+@dataclass(frozen=True)
+class Life:
+    """A client's life with one server, from the lease to its release; and when that was sent, epoch s of ours."""
+
+    lease: Given
+    renewed: Given
+    rebound: Given
+    rebooted: Given
+    released: float = 0.0
+
+
 @dataclass(frozen=True)
 class Leases:
-    """A lease taken from each server in turn and given back; and what each node's lease file then says."""
+    """A client's life with each server; and what each node's lease file says afterwards."""
 
-    taken: Mapping[str, Lease | ClusterError]
+    lives: Mapping[str, Life]
     files: Mapping[str, Mapping[str, LeaseEntry] | ClusterError]
     failover: Mapping[str, FailoverState | ClusterError]
 
+    @property
+    def taken(self) -> dict[str, Given]:
+        """The lease taken from each server, or why there is none."""
+        return {name: life.lease for name, life in self.lives.items()}
+
+
+def _life(client: dhcp.Client, server: str) -> Life:
+    """Take a lease, keep it in each way there is, and give it back."""
+    lease = outcome(lambda: client.lease(6.0, server=server, secs=PATIENT))
+    if isinstance(lease, ClusterError):
+        return Life(lease, lease, lease, lease)
+    try:
+        renewed = outcome(lambda: client.renew(lease))
+        rebound = outcome(lambda: client.rebind(lease, patience=4.0))
+        rebooted = outcome(lambda: client.reboot(lease.address))
+    finally:
+        released = time.time()
+        client.release(lease)
+    return Life(lease, renewed, rebound, rebooted, released)
+
 
 def dhcp_leases(place: Place) -> Leases:
-    """Take a lease from each server, give it back, and read both lease files once they agree that it is back."""
+    """Live with each server for a moment, and read both lease files once they agree that all is given back."""
     names = servers(place.inventory)
 
-    def take(n: int, address: str) -> Lease | ClusterError:
-        client = dhcp.Client(place.interface, dhcp.synthetic_mac(LEASE_CLIENT + n))
-        lease = outcome(lambda: client.lease(6.0, server=address, secs=PATIENT))
-        if isinstance(lease, Lease):
-            client.release(lease)
-        return lease
+    def live(n: int, address: str) -> Life:
+        return _life(dhcp.Client(place.interface, dhcp.synthetic_mac(LEASE_CLIENT + n)), address)
 
     with ThreadPoolExecutor(len(names)) as pool:
-        taken = dict(zip(names, pool.map(take, range(len(names)), names.values()), strict=True))
-    ours = {lease.address for lease in taken.values() if isinstance(lease, Lease)}
+        lives = dict(zip(names, pool.map(live, range(len(names)), names.values()), strict=True))
+    ours = {life.lease.address for life in lives.values() if isinstance(life.lease, Lease)}
     read: dict[str, Mapping[str, LeaseEntry] | ClusterError] = {}
     failover: dict[str, FailoverState | ClusterError] = {}
 
@@ -108,11 +142,30 @@ def dhcp_leases(place: Place) -> Leases:
                 f"{name}: its lease file says nothing about failover peer {name_of_pair}", reason="no-failover"
             )
         files = [entries for entries in read.values() if not isinstance(entries, ClusterError)]
-        return all(address not in held(entries) for entries in files for address in ours)
+        return all(free(entries, address) for entries in files for address in ours)
 
     with suppress(WaitTimeout):  # the specs say which lease is still held
         until(back, deadline=3.0, what="leases given back", every=0.1)
-    return Leases(taken, read, failover)
+    return Leases(lives, read, failover)
+
+
+def dhcp_clock(leases: Leases, name: str) -> tuple[float, float]:
+    """How far a server's own clock is ahead of ours, s, the truth between the two: by when it noted our release.
+
+    It is the clock of the process that counts, which need not be the node's.  Raises ClusterError where there was
+    no release, or none is noted.
+    """
+    life, lease = leases.lives[name], must(leases.lives[name].lease)
+    entry = must(leases.files[name]).get(lease.address)
+    if entry is None or entry.ends is None or entry.state == "active":
+        raise ProbeFailed(f"{name} has not noted that {lease.address} was released", reason="no-entry")
+    # Whole seconds, cut off; and the release took a moment to get there.
+    return entry.ends - life.released - RELEASE_S, entry.ends + 1.0 - life.released
+
+
+def free(entries: Mapping[str, LeaseEntry], address: str) -> bool:
+    """Whether an address may be given to anybody, by either peer (binding states of dhcpd.leases(5))."""
+    return address not in entries or entries[address].state in ("free", "backup")
 
 
 def held(entries: Mapping[str, LeaseEntry]) -> dict[str, LeaseEntry]:
@@ -122,6 +175,41 @@ def held(entries: Mapping[str, LeaseEntry]) -> dict[str, LeaseEntry]:
 
 def _lease_file(node: Node) -> dhcp.LeaseFile:
     return dhcp.leases(node.run(["cat", "/var/lib/dhcp/dhcpd.leases"], sudo=True, deadline=5.0, check=True).text)
+
+
+def dhcp_peers(place: Place) -> dict[str, omapi.Peer | ClusterError]:
+    """What each running dhcpd says of the pair."""
+    plan, key = place.inventory.dhcp, secrets.ensure(place.inventory).omapi_key()
+    return place.fleet.each(
+        lambda node: omapi.failover(node, plan.failover, key, plan.omapi_port), servers(place.inventory)
+    )
+
+
+def dhcp_pools(place: Place) -> dict[str, frozenset[str] | ClusterError]:
+    """Which addresses each running dhcpd may lease: of the pool, of its two neighbours, and of the floating one."""
+    plan, key = place.inventory.dhcp, secrets.ensure(place.inventory).omapi_key()
+    pool = [str(IPv4Address(n)) for n in range(int(plan.pool_first) - 1, int(plan.pool_last) + 2)]
+    return place.fleet.each(
+        lambda node: omapi.held_addresses(
+            node, key, plan.omapi_port, [*pool, str(place.inventory.network.floating)], deadline=10.0
+        ),
+        servers(place.inventory),
+    )
+
+
+def dhcp_impatient(place: Place) -> dict[str, tuple[Offer, ...]]:
+    """The offers to a client of each peer's own (RFC 3074) that has not waited at all; by whose it is."""
+    plan = place.inventory.dhcp
+    macs = [dhcp.synthetic_mac(n) for n in IMPATIENT_CLIENTS]
+    mine = {plan.primary: [mac for mac in macs if bucket(mac) < plan.split]}
+    mine[plan.secondary] = [mac for mac in macs if bucket(mac) >= plan.split]
+    asked = {name: found[0] for name, found in mine.items() if found}
+
+    def ask(mac: str) -> tuple[Offer, ...]:
+        return dhcp.Client(place.interface, mac).discover(0, wait=1.6)
+
+    with ThreadPoolExecutor(len(asked)) as pool:
+        return dict(zip(asked, pool.map(ask, asked.values()), strict=True))
 
 
 # ---------------------------------------------------------------- the floating address

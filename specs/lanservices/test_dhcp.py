@@ -5,7 +5,7 @@ RFC 2131, RFC 2132, dhcpd.conf(5).  Every lease taken here is given back, and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
@@ -162,6 +162,35 @@ def test_two_clients_have_two_addresses(dhcp_leases: Leases) -> None:
     assert len(set(given.values())) == len(given), f"two clients at once were given the same address: {given}"
 
 
+# ---------------------------------------------------------------- the life of a lease
+
+
+@pytest.mark.semantics("dhcp-renew")
+@pytest.mark.group("lanservices")
+def test_a_lease_is_renewed_by_its_server(node: Node, dhcp_leases: Leases) -> None:
+    """Asked by unicast; a server may give what is left instead of the whole time again (dhcp-cache-threshold)."""
+    lease = lease_of(node, dhcp_leases)
+    again = must(dhcp_leases.lives[node.name].renewed)
+    assert (again.address, again.server) == (lease.address, lease.server), (
+        f"{node.name}, asked to renew {lease.address}, was answered by {again.server} with {again.address}"
+    )
+
+
+@pytest.mark.semantics("dhcp-rebind")
+@pytest.mark.group("lanservices")
+def test_a_lease_is_rebound_by_either_server(node: Node, dhcp_leases: Leases, inventory: Inventory) -> None:
+    lease, again = lease_of(node, dhcp_leases), must(dhcp_leases.lives[node.name].rebound)
+    assert again.address == lease.address, f"{again.server} rebinds {lease.address} of {node.name} to {again.address}"
+    assert again.server in servers(inventory).values(), f"{lease.address} was rebound by a stranger, {again.server}"
+
+
+@pytest.mark.semantics("dhcp-init-reboot")
+@pytest.mark.group("lanservices")
+def test_a_client_that_was_rebooted_keeps_its_address(node: Node, dhcp_leases: Leases) -> None:
+    lease, again = lease_of(node, dhcp_leases), must(dhcp_leases.lives[node.name].rebooted)
+    assert again.address == lease.address, f"after a reboot, {lease.address} of {node.name} became {again.address}"
+
+
 # ---------------------------------------------------------------- reservations
 
 
@@ -195,7 +224,17 @@ def test_the_pair_is_in_the_normal_state(node: Node, side: str, dhcp_leases: Lea
     assert state == "normal", f"{node.name} reports {whose} failover state as {state}, not normal"
 
 
-@pytest.mark.semantics("dhcp-release", "dhcp-given-back")
+@pytest.mark.semantics("dhcp-release")
+@pytest.mark.group("lanservices")
+def test_what_was_released_is_free_again(node: Node, dhcp_leases: Leases) -> None:
+    """Free for either peer, in the files of both: a released lease waits for the partner to agree (dhcpd.conf(5))."""
+    address = lease_of(node, dhcp_leases).address
+    said = {name: must(file).get(address) for name, file in dhcp_leases.files.items()}
+    stuck = {name: entry.state for name, entry in said.items() if entry and entry.state not in ("free", "backup")}
+    assert not stuck, f"{address}, released to {node.name}, is not free: {stuck}"
+
+
+@pytest.mark.semantics("dhcp-given-back")
 @pytest.mark.group("lanservices")
 def test_what_was_taken_is_given_back(node: Node, dhcp_leases: Leases) -> None:
     entries = must(dhcp_leases.files[node.name])
@@ -222,10 +261,19 @@ def test_every_lease_is_of_the_pool(node: Node, dhcp_leases: Leases, inventory: 
     assert not outside, f"the lease file of {node.name} has addresses outside the pool: {outside}"
 
 
+@pytest.mark.semantics("dhcp-margin", "dhcp-balance-of-pool")
 @pytest.mark.group("lanservices")
-def test_the_server_has_addresses_left(node: Node, dhcp_leases: Leases) -> None:
-    """Each peer gives new clients only what is free (primary) or backup (secondary) to it."""
+def test_the_server_has_addresses_left(
+    node: Node, dhcp_leases: Leases, inventory: Inventory, record_property: Callable[[str, object], None]
+) -> None:
+    """Each peer gives new clients only what is free (primary) or backup (secondary) to it.
+
+    How many are its own is told, not judged: it follows from when the halves were balanced last (dhcpd.conf(5),
+    max-balance).
+    """
     entries = must(dhcp_leases.files[node.name]).values()
     states = sorted({entry.state for entry in entries})
-    left = [entry for entry in entries if entry.state in ("free", "backup")]
+    left = [entry.state for entry in entries if entry.state in ("free", "backup")]
+    own = left.count("free" if node.name == inventory.dhcp.primary else "backup")
+    record_property("addresses left for new clients", f"{own} of its own, {len(left)} with its partner's")
     assert left, f"the pool is empty on {node.name}: states are {states}"

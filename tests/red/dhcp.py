@@ -5,9 +5,11 @@ from __future__ import annotations
 from tests.breaking import Break, Round
 
 SPEC = "lanservices/test_dhcp.py::test_"
+PAIR = "lanservices/test_dhcp_pair.py::test_"
 CONF = "/etc/dhcp/dhcpd.conf"
 LEASES = "/var/lib/dhcp/dhcpd.leases"
 RESTART = "systemctl restart isc-dhcp-server"
+DROP_IN = "/run/systemd/system/isc-dhcp-server.service.d"
 
 WRONG = {  # option: what alpha is made to tell, and how the spec shows it
     "routers": ("192.168.10.77", "('192.168.10.77',)"),
@@ -36,12 +38,14 @@ def lease_file(mac: str, addresses: str) -> str:
 ROUNDS = (
     Round(
         "dhcp: other answers",
-        ("specs/lanservices/test_dhcp.py",),
+        ("specs/lanservices/test_dhcp.py", "specs/lanservices/test_dhcp_pair.py"),
         (
             Break(
                 "a server that tells other things", "alpha", files=(CONF,), undo=RESTART,
                 do=f"sed -i '{EDITS}; s/lease-time .*/lease-time 60;/; "
-                "s/address 192.168.10.21;/address 192.168.10.29;/' "
+                "s/address 192.168.10.21;/address 192.168.10.29;/; s/mclt .*/mclt 1801;/; "
+                "s/response-delay .*/response-delay 31;/; s/max seconds .*/max seconds 5;/; "
+                "s/ 192.168.10.240;/ 192.168.10.241;/' "
                 f"{CONF}; {RESTART}",
                 red={
                     **{f"{SPEC}an_offer_tells_the_right_option[alpha-{name}]": f"{name} from alpha: {shown}"
@@ -53,7 +57,23 @@ ROUNDS = (
                     f"{SPEC}a_reservation_is_offered[alpha-gamma]":
                         "alpha offers 192.168.10.29 to gamma, reserved is 192.168.10.21",
                     f"{SPEC}both_servers_have_the_same_reservation[gamma]": "'192.168.10.6': '192.168.10.29'",
+                    f"{PAIR}the_pair_runs_with_the_timers_of_the_inventory[*-mclt]":
+                        "runs with mclt 1801 s, the inventory says 1800 s",
+                    f"{PAIR}the_pair_runs_with_the_timers_of_the_inventory[alpha-max_response_delay]":
+                        "the dhcpd of alpha runs with max_response_delay 31 s, the inventory says 30 s",
+                    f"{PAIR}the_pair_runs_with_the_timers_of_the_inventory[alpha-load_balance_max]":
+                        "the dhcpd of alpha runs with load_balance_max 5 s, the inventory says 4 s",
+                    f"{PAIR}the_server_leases_the_addresses_of_the_pool[alpha]":
+                        "alpha does not lease nothing, and leases ['192.168.10.241'] beside",
                 },
+            ),
+            Break(
+                "a server with a clock of its own", "beta",
+                do=f"mkdir -p {DROP_IN}; printf '%s\\n' [Service] \"Environment=LD_PRELOAD=$(ls "
+                f"/usr/lib/*/faketime/libfaketimeMT.so.1)\" Environment=FAKETIME=+30 "
+                f"Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 > {DROP_IN}/red.conf; systemctl daemon-reload; {RESTART}",
+                undo=f"rm {DROP_IN}/red.conf; systemctl daemon-reload; {RESTART}",
+                red={f"{PAIR}the_clocks_of_the_servers_agree": "the DHCP servers' clocks are at least 2"},
             ),
             Break(
                 "a rogue server", "omega",
@@ -68,6 +88,7 @@ ROUNDS = (
                         "a rogue DHCP server answers on this LAN: 192.168.10.2 (from 192.168.10.2, b8:27:eb:00:00:02)",
                     f"{SPEC}both_servers_tell_the_same_options": "tell clients different things: {",
                     f"{SPEC}both_servers_have_the_same_reservation[*]": "'192.168.10.2': '192.168.10.1",
+                    f"{PAIR}a_client_that_has_not_waited_*[*]": "was offered an address by ['192.168.10.2', ",
                 },
             ),
         ),
@@ -76,7 +97,7 @@ ROUNDS = (
     ),
     Round(
         "dhcp: half a pair",
-        ("specs/lanservices/test_dhcp.py",),
+        ("specs/lanservices/test_dhcp.py", "specs/lanservices/test_dhcp_pair.py"),
         (
             Break(
                 "a server that is silent, with another lease file", "beta",
@@ -90,7 +111,13 @@ ROUNDS = (
                     **{f"{SPEC}{test}": "no lease after"
                        for test in ("a_client_gets_a_lease_from_the_server[beta]", "the_lease_time_*[beta]",
                                     "the_address_given_is_the_one_offered[beta]",
-                                    "a_lease_tells_the_right_option[beta-*]", "renewal_and_rebinding_*[beta]")},
+                                    "a_lease_tells_the_right_option[beta-*]", "renewal_and_rebinding_*[beta]",
+                                    "a_lease_is_renewed_by_its_server[beta]", "a_lease_is_rebound_*[beta]",
+                                    "a_client_that_was_rebooted_*[beta]", "what_was_released_is_free_again[beta]")},
+                    **{f"{PAIR}{test}": "beta: OMAPI: not connected"
+                       for test in ("the_running_server_is_in_the_normal_state[beta-*]", "one_is_the_primary_*",
+                                    "the_pair_runs_with_the_timers_*[beta-*]", "the_server_leases_*[beta]")},
+                    f"{PAIR}the_clocks_of_the_servers_agree": "has not noted that 192.168.10.2",
                     f"{SPEC}what_was_taken_is_given_back[beta]": "holds what our clients released: {'192.168.10.2",
                     f"{SPEC}every_lease_is_of_the_pool[beta]": "outside the pool: ['192.168.10.50']",
                     f"{SPEC}the_server_has_addresses_left[beta]": "the pool is empty on beta: states are ['active']",
@@ -104,6 +131,11 @@ ROUNDS = (
                 red={
                     f"{SPEC}the_pair_is_in_the_normal_state[alpha-mine]":
                         "alpha reports its own failover state as communications-interrupted, not normal",
+                    f"{SPEC}what_was_released_is_free_again[alpha]": "released to alpha, is not free: {",
+                    f"{PAIR}the_running_server_is_in_the_normal_state[alpha-mine]":
+                        "the dhcpd of alpha takes itself to be communications-interrupted, not normal",
+                    f"{PAIR}a_client_that_has_not_waited_is_served_by_its_own_server[beta]":
+                        "a client of beta was offered an address by ['192.168.10.6']",
                     f"{SPEC}no_address_is_held_by_two_clients":
                         "{'192.168.10.240': ['02:00:00:00:00:0a', '02:00:00:00:00:0b']}",
                 },

@@ -25,7 +25,7 @@ import pytest
 
 from chaos.ask import Resolver, TimeClient
 from chaos.fetchers import FileReader, PageReader
-from chaos.leasing import DhcpClients, bucket, clients
+from chaos.leasing import DhcpClients, clients
 from chaos.loop import Loop, Prober
 from chaos.observer import Observer
 from chaos.reach import Handshake, Ping
@@ -33,6 +33,7 @@ from chaos.watch import Plan
 from chaos.wiretap import Wiretap
 from cluster.errors import ClusterError
 from cluster.probes import arp, tftp, vrrp, wire
+from cluster.probes.dhcp_balance import bucket
 from cluster.record import Recorder, events
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets and namespaces need root")

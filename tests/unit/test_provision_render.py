@@ -116,6 +116,7 @@ def test_secrets_go_only_where_they_are_used(inventory: Inventory, bundles: dict
     wanted = {
         made.vrrp_password().encode(): {"lanservices/keepalived.conf"},
         made.tsig_key().encode(): {"lanservices/transfer.key"},
+        made.omapi_key().encode(): {"lanservices/dhcpd.conf"},
     }
     for name, files in bundles.items():
         for secret, paths in wanted.items():

@@ -20,14 +20,16 @@ from cluster.probes.dhcp import FailoverState, Lease, LeaseEntry, Offer
 from cluster.probes.vrrp import Advertisement
 from specs.cluster import test_addresses as addresses
 from specs.lanservices import test_dhcp as dhcp
+from specs.lanservices import test_dhcp_pair as dhcp_pair
 from specs.lanservices import test_floating_address as floating
 from specs.lanservices import test_ntp as ntp
-from specs.lanservices.looks import Clock, Leases
+from specs.lanservices.looks import Clock, Leases, Life, dhcp_clock
 
 INVENTORY = load()
 ALPHA, BETA, GAMMA = (
     cast(Node, SimpleNamespace(name=n, address=str(INVENTORY.nodes[n].address))) for n in ("alpha", "beta", "gamma")
 )
+RELEASED = 1_800_000_000.0
 FLOATING = str(INVENTORY.network.floating)
 
 
@@ -136,7 +138,8 @@ def looked(
 ) -> Leases:
     files = {name: {e.address: e for e in entries} for name, entries in (("alpha", alpha), ("beta", beta))}
     normal = FailoverState("normal", "normal")
-    return Leases(taken or {}, files, {"alpha": normal, "beta": normal})
+    lives = {name: Life(one, one, one, one, RELEASED) for name, one in (taken or {}).items()}
+    return Leases(lives, files, {"alpha": normal, "beta": normal})
 
 
 def test_a_lease_that_is_not_given_back() -> None:
@@ -144,6 +147,25 @@ def test_a_lease_that_is_not_given_back() -> None:
     held = looked(taken, beta=(entry("192.168.10.201", "active", "02:00:00:00:00:01"),))
     assert "beta still holds" in red(dhcp.test_what_was_taken_is_given_back, BETA, held)
     dhcp.test_what_was_taken_is_given_back(ALPHA, held)
+
+
+def test_the_clock_of_a_server_is_known_from_when_it_noted_a_release() -> None:
+    taken = {"alpha": lease(ALPHA, "192.168.10.201"), "beta": lease(BETA, "192.168.10.202")}
+
+    def noted(alpha: float, beta: float, state: str = "free") -> Leases:
+        entries = {"201": alpha, "202": beta}
+        one, other = (replace(entry(f"192.168.10.{n}", state), ends=RELEASED + at) for n, at in entries.items())
+        return looked(taken, (one,), (other,))
+
+    said: dict[str, object] = {}
+    dhcp_pair.test_the_clocks_of_the_servers_agree(noted(0, 9), INVENTORY, said.__setitem__)
+    assert said == {"clocks of the DHCP servers, from ours": "alpha +0.2 s, beta +9.2 s"}
+    for apart in (90, -90):
+        assert "at least 88.5 s apart" in red(
+            dhcp_pair.test_the_clocks_of_the_servers_agree, noted(0, apart), INVENTORY, said.__setitem__
+        )
+    with pytest.raises(ProbeFailed, match="alpha has not noted that 192"):
+        dhcp_clock(noted(0, 0, "active"), "alpha")
 
 
 def test_an_address_of_two_clients() -> None:
@@ -170,9 +192,11 @@ def test_an_address_that_was_not_the_one_offered() -> None:
 
 def test_an_empty_pool() -> None:
     full = looked(beta=(entry("192.168.10.206", "active", "02:00:00:00:00:01"),))
+    said: dict[str, object] = {}
     assert "the pool is empty on beta: states are ['active']" in red(
-        dhcp.test_the_server_has_addresses_left, BETA, full
+        dhcp.test_the_server_has_addresses_left, BETA, full, INVENTORY, said.__setitem__
     )
+    assert said == {"addresses left for new clients": "0 of its own, 0 with its partner's"}
 
 
 def test_an_answer_in_another_machines_name() -> None:
