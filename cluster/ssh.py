@@ -27,7 +27,7 @@ if _hide_invoke:
     sys.modules["invoke"] = None  # type: ignore[assignment]
 try:
     import paramiko
-    from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST
+    from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_DATA, cMSG_CHANNEL_REQUEST
 finally:
     if _hide_invoke:
         del sys.modules["invoke"]
@@ -289,11 +289,29 @@ def _log_in(node: str, host: str, transport: paramiko.Transport, login: Login) -
 
 
 def _feed(channel: paramiko.Channel, stdin: bytes) -> None:
-    """Send all of stdin and its end; a command that does not want it shows elsewhere, as does a lost peer."""
+    """Send all of stdin and its end; a command that does not want it shows elsewhere, as does a lost peer.
+
+    Each message is made and sent under the channel's lock.  paramiko's own methods let go of it in between; when
+    the command ends just then, the message comes after the close, and OpenSSH ends the whole connection with all
+    other commands on it ("referred to nonexistent channel").
+    """
+    internal: Any = channel
+    rest = memoryview(stdin)
     with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
-        if stdin:
-            channel.sendall(stdin)
-        channel.shutdown_write()
+        while rest:
+            with internal.lock:
+                size = 0 if internal.closed else internal._wait_for_send_window(len(rest))
+                if not size:
+                    return
+                data = paramiko.Message()
+                data.add_byte(cMSG_CHANNEL_DATA)
+                data.add_int(internal.remote_chanid)
+                data.add_string(bytes(rest[:size]))
+                internal.transport._send_user_message(data)
+            rest = rest[size:]
+        with internal.lock:
+            if (end := internal._send_eof()) is not None:
+                internal.transport._send_user_message(end)
 
 
 def _drain(channel: paramiko.Channel, read: Callable[[int], bytes], deadline: Deadline, size: int = 1 << 20) -> bytes:
