@@ -445,7 +445,7 @@ def test_a_path_may_be_relative_and_begin_with_a_dash(node: Node) -> None:
 def test_put_never_shows_half_a_file(node: Node, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    half = bytes(40_000_000)
+    half = bytes(200_000_000)  # a second, or more
     with pytest.raises((CommandTimeout, Unreachable)):
         node.put(half, str(path), deadline=0.2)
     until(lambda: os.listdir(tmp_path) == ["file"], deadline=2, what="the temporary file is gone")
