@@ -19,6 +19,7 @@ from chaos.faults import Fault, Means, data
 from chaos.interrupt import Interrupts
 from chaos.leasing import clients
 from chaos.observer import Observer
+from chaos.ownership import Ownership, ownership
 from chaos.verdicts import Expected, verdicts
 from chaos.watch import Plan
 from cluster import power
@@ -38,7 +39,7 @@ FIRST_LOOKS_S = 8.0
 STEADY_S = 1.0
 """How long services are watched after all is back."""
 HOLD_S = 10.0
-WATCHED = ("vip", "dns", "ntp", "tcp", "tftp", "http", "dhcp")
+WATCHED = ("vip", "dns", "ntp", "tcp", "tftp", "http", "dhcp", "vip-dns", "vip-ntp")
 Say = Callable[[str], None]
 
 
@@ -59,6 +60,8 @@ class Outcome:
     """How long the parts took: held, recovery."""
     profile: str = PRODUCTION
     """Under which timers it was measured."""
+    owners: Ownership | None = None
+    """How long the floating address was nobody's, and how long two nodes'."""
 
     @property
     def exit_code(self) -> int:
@@ -75,6 +78,7 @@ class Outcome:
             "healed": self.healed,
             "run": str(self.run),
             "claims": [claim.as_json() for claim in self.claims],
+            **(self.owners.as_json() if self.owners is not None else {"gap_s": None, "overlap_s": None}),
             "reason": self.reason,
         }
 
@@ -319,6 +323,8 @@ class _Experiment:
         judged, window = verdicts(seen, self.claims, self.doubts, self.expected)
         if window is not None:
             self.recorder.event("window", **window)
+        if (owners := ownership(seen)) is not None:
+            self.recorder.event("ownership", **owners.as_json())
         for claim in judged:
             self.recorder.event("claim", losing=claim.losing, **claim.as_json())
         if not self.claims:
@@ -333,6 +339,7 @@ class _Experiment:
             trouble,
             self.seconds,
             self.inventory.profile,
+            owners,
         )
 
 

@@ -16,7 +16,6 @@ class Takeover:
 
     predicted_s: float
     measured_s: float | None
-    overlap_s: float
 
     @property
     def verdict(self) -> Verdict:
@@ -29,10 +28,7 @@ class Takeover:
 def takeover(
     events: Sequence[Event], lost: str, survivor: str, vrid: int, predicted_s: float, window: Window
 ) -> Takeover:
-    """Compare the survivor's first advertisement with the prediction; `lost`, `survivor` are addresses.
-
-    `overlap_s` is how long both advertised after the fault, beyond the hand-back, which needs one interval.
-    """
+    """Compare the survivor's first advertisement with the prediction; `lost`, `survivor` are addresses."""
     ads = [e for e in events if e["kind"] == "frame" and e["proto"] == "vrrp" and e["vrid"] == vrid]
     last = max((e["t"] for e in ads if e["src"] == lost and e["t"] <= window.began), default=None)
     late = [e["t"] for e in ads if e["src"] == lost and window.began < e["t"]]
@@ -41,7 +37,4 @@ def takeover(
     if first is not None and (slipped := [t for t in late if t < first]):
         last = max(slipped)
     measured = None if first is None or last is None else first - last
-    back = min((t for t in late if first is not None and t > first), default=None)
-    doubled = [e["t"] for e in ads if e["src"] == survivor and back is not None and e["t"] > back]
-    overlap = max(doubled) - back if doubled and back is not None else 0.0
-    return Takeover(predicted_s, measured, overlap)
+    return Takeover(predicted_s, measured)

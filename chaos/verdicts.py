@@ -48,7 +48,6 @@ def verdicts(
             "high_s": promised.client_high,
             "predicted_s": promised.master_down,
             "measured_s": found.measured_s,
-            "overlap_s": found.overlap_s,
             "verdict": found.verdict,
             "lost": expected.lost,
             "survivor": expected.survivor,

@@ -22,6 +22,7 @@ from chaos.ask import Resolver, TimeClient
 from chaos.fetchers import FileReader, PageReader
 from chaos.leasing import DhcpClients
 from chaos.loop import Loop, Prober
+from chaos.neighbours import OwnEntry
 from chaos.reach import Handshake, Ping
 from chaos.wiretap import Wiretap
 from cluster.errors import ClusterError
@@ -60,16 +61,22 @@ class Plan:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})  # type: ignore[arg-type]
 
     def probers(self) -> list[Prober]:
-        """Everything that looks, by the names of the inventory's services."""
+        """Everything that looks, by the names of the inventory's services.
+
+        `vip-dns` and `vip-ntp` ask the floating address alone: nothing is claimed of clients that know no other.
+        """
         return [
             Wiretap(self.interface, self.floating),
+            OwnEntry(self.interface, self.floating),
             Ping("vip", self.floating, period=0.01),
             Ping("node", self.node, period=0.05),
             Handshake("tcp", self.floating, self.tcp_port, period=0.05),
             FileReader("tftp", self.floating, self.tftp_file, period=0.1),
             PageReader("http", self.floating, self.http_port, period=0.1),
             Resolver("dns", self.dns_servers, self.dns_name, self.floating, period=0.02),
+            Resolver("vip-dns", (self.floating,), self.dns_name, self.floating, period=0.1, attempts=1),
             TimeClient("ntp", self.ntp_servers, period=0.05),
+            TimeClient("vip-ntp", (self.floating,), period=0.1),
             DhcpClients("dhcp", self.interface, self.dhcp_clients),
         ]
 

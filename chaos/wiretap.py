@@ -30,8 +30,8 @@ def only_arp_from(address: str) -> tuple[wire.Instruction, ...]:
 class Wiretap:
     """Records who advertises, who announces itself as the owner of `address`, and who answers for it.
 
-    Advertisements and announcements are `frame` events; who answers is an `owners` event whenever that changes:
-    none is a gap, two are an overlap.
+    Advertisements and announcements are `frame` events; who answers is an `owners` event whenever that changes, with
+    the time of the last question before that was answered otherwise: none is a gap, two are an overlap.
     """
 
     def __init__(self, interface: str, address: str, *, period: float = 0.1) -> None:
@@ -47,6 +47,7 @@ class Wiretap:
         self._asked = now
         self._answers: set[str] = set()
         self._owners: set[str] | None = None
+        self._settled: float | None = None
         loop.watch(self._vrrp.fileno(), self._advertisements)
         loop.watch(self._arp.fileno(), self._heard)
 
@@ -68,7 +69,9 @@ class Wiretap:
     def _settle(self) -> None:
         if self._answers != self._owners:
             self._owners = self._answers
-            self._loop.emit("owners", self._asked, address=self.address, macs=sorted(self._answers))
+            macs = sorted(self._answers)
+            self._loop.emit("owners", self._asked, address=self.address, macs=macs, before=self._settled)
+        self._settled = self._asked
 
     def stop(self) -> None:
         """Ask no more."""

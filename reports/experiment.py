@@ -15,7 +15,7 @@ from reports.run import Run, nodes_of, number
 
 ITSELF = "node"
 """The pseudo service that is the lost node's own address."""
-ORDER = (ITSELF, "vip", "tcp", "tftp", "http", "dns", "ntp", "dhcp")
+ORDER = (ITSELF, "vip", "tcp", "tftp", "http", "vip-dns", "vip-ntp", "dns", "ntp", "dhcp")
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,27 @@ def _told(run: Run, fault: Fault | None) -> list[str]:
                 f"{survivor} took over the floating address {measured:.3f} s after {lost}'s last advertisement; "
                 f"the protocol predicts {predicted:.3f} s."
             )
-    return told
+    return [*told, *_owned(run)]
+
+
+def _owned(run: Run) -> list[str]:
+    """How long the floating address was nobody's, and how long more than one node's."""
+    event = next(iter(run.of("ownership")), None)
+    if event is None:
+        return []
+
+    def span(name: str) -> str:
+        outage = event.get(name) or {}
+        return str(bars.interval(number(outage.get("at_least")) or 0.0, number(outage.get("at_most"))))
+
+    gap, overlap = span("gap_s"), span("overlap_s")
+    if gap == overlap == "never out":
+        return ["The floating address had exactly one owner all the time."]
+    told = [
+        f"nobody for {gap}" if gap != "never out" else "",
+        f"two nodes for {overlap}" if overlap != "never out" else "",
+    ]
+    return [f"The floating address was answered for by {' and by '.join(filter(None, told))}."]
 
 
 def _noticed(run: Run) -> list[str]:

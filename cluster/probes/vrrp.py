@@ -23,6 +23,7 @@ __all__ = [
     "capture",
     "keepalived_conf",
     "parse",
+    "preemption",
     "window",
 ]
 
@@ -74,6 +75,16 @@ def window(advert_s: float, priority: int, version: int = 2) -> Window:
     skew = (256 - priority) / 256 * (1.0 if version == 2 else advert_s)
     down = 3 * advert_s + skew
     return Window(skew, down, down - advert_s, down)
+
+
+def preemption(advert_s: float, priority: int, delay_s: float, version: int = 2) -> tuple[float, float]:
+    """When a node of higher priority takes the address back: s after it first hears the other advertise, from, to.
+
+    keepalived begins to count `delay_s` (preempt_delay) then; only advertisements that come after it are passed
+    over, so that the master is down for the node 3 * interval + skew after the last one before (keepalived.conf(5)).
+    """
+    down = window(advert_s, priority, version)
+    return delay_s + down.client_low, delay_s + down.client_high
 
 
 def parse(packet: bytes, t: float = 0.0, *, mac: str | None = None) -> Advertisement:

@@ -242,6 +242,8 @@ def test_the_object_of_json() -> None:
                 "reason": "why",
             }
         ],
+        "gap_s": None,
+        "overlap_s": None,
         "reason": "",
     }
 
