@@ -19,6 +19,8 @@ from cluster.node import Fleet
 from cluster.probes import clock, dhcp, dns, http, icmp, keepalived, tftp, vrrp, wire
 from cluster.wait import Deadline, WaitTimeout, until
 
+ADDRESS = ("floating address", None)
+"""The check that depends on the others: what answers may be about to move."""
 DAEMONS = ("keepalived", "isc-dhcp-server", "named", "chrony", "tftpd-hpa", "bbhttpd")
 OFFSET_S = 1.0
 """How far a server's clock may be from ours: the falseticker of RFC 5905 is one that is off by seconds."""
@@ -139,7 +141,7 @@ class Health:
             found["dhcp failover", None] = self.failover
             found["vrrp configuration", None] = self.vrrp_configuration
             found["vrrp advertiser", None] = self.advertiser
-            found["floating address", None] = self.vip
+            found[ADDRESS] = self.vip
         return found
 
     def address(self, name: str) -> str:
@@ -262,6 +264,9 @@ class Health:
         priorities = {name: instance.priority for name, instance in instances.items()}
         if len(set(priorities.values())) != len(priorities):
             raise ProbeFailed(f"keepalived.conf gives the same priority to {' and '.join(instances)}", reason="config")
+        if masters := [name for name, instance in instances.items() if instance.state != "BACKUP"]:
+            # keepalived.conf(5): neither nopreempt nor preempt_delay means anything to one that begins as MASTER.
+            raise ProbeFailed(f"keepalived.conf of {' and '.join(masters)} does not begin as BACKUP", reason="config")
         one = next(iter(instances.values()))
         if self.floating not in one.addresses:
             raise ProbeFailed(f"keepalived.conf does not name {self.floating}", reason="config")
@@ -312,7 +317,8 @@ class Health:
     ) -> tuple[Check, ...]:
         """Ask every check about these nodes, but some, until each came true.
 
-        Returns what they said; a check that did not come true in time has `ok` false and says why.
+        Returns what they said; a check that did not come true in time has `ok` false and says why.  The floating
+        address is asked for once more in the end: it may have answered where it was, and not where it went.
         """
         end = Deadline.of(deadline)
         checks = {key: check for key, check in self.checks(names).items() if key not in but}
@@ -325,4 +331,7 @@ class Health:
             return Check(*key, True, said)
 
         with ThreadPoolExecutor(max(1, len(checks))) as pool:
-            return tuple(pool.map(wait, checks))
+            said = dict(zip(checks, pool.map(wait, checks), strict=True))
+        if ADDRESS in said and all(check.ok for check in said.values()):
+            said[ADDRESS] = wait(ADDRESS)
+        return tuple(said.values())
