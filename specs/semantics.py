@@ -64,7 +64,10 @@ LINES = {
     ),
     "vrrp-nopreempt": Line("`nopreempt` works only where both begin as BACKUP.", "keepalived.conf(5), nopreempt"),
     "vrrp-services": Line("DNS, TFTP, HTTP and NTP answer on the address after it moved.", "RFC 9568 section 1.2"),
-    "vrrp-bound": Line("Daemons listen on the address before their node owns it.", "ip(7), IP_FREEBIND"),
+    "vrrp-bound": Line(
+        "Daemons listen on the address before their node owns it, or from that moment on.",
+        "ip(7), INADDR_ANY; named.conf(5), automatic-interface-scan",
+    ),
     # ------------------------------------------------------------ DHCP, steady
     "dhcp-normal": Line("Both peers report themselves and their partner as normal.", "dhcpd.leases(5), failover state"),
     "dhcp-roles": Line("One peer is the primary, the other the secondary.", "dhcpd.conf(5), failover"),

@@ -6,48 +6,27 @@ A claim that could not be judged is as red as a broken one: not seeing is no pro
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
 
 from chaos import judge
-from chaos.experiment import Outcome, prove
+from chaos.experiment import Outcome
 from chaos.faults import FAULTS
-from cluster.errors import ClusterError
 from cluster.inventory import Claim, Inventory
-from cluster.node import Fleet
+from specs.cluster.experiments import Experiments
 
 pytestmark = pytest.mark.disruptive
 
-Experiment = Callable[[Claim], Outcome]
 
-
-@pytest.fixture(scope="module")
-def experiment(inventory: Inventory, fleet: Fleet) -> Experiment:
-    """The experiment that a claim is judged by, made when the first claim asks for it."""
-    done: dict[tuple[str, str], Outcome | ClusterError] = {}
-
-    def of(claim: Claim) -> Outcome:
-        key = claim.fault, claim.losing
-        if key not in done:
-            try:
-                done[key] = prove(inventory, fleet, FAULTS[claim.fault].make([claim.losing]))
-            except ClusterError as error:  # refused by the guard, for instance: red for each claim, tried once
-                done[key] = error
-        outcome = done[key]
-        if isinstance(outcome, ClusterError):
-            pytest.fail(f"{claim.losing} was not lost: {outcome}", pytrace=False)
-        if outcome.reason.startswith("interrupted"):
-            pytest.exit(outcome.reason)
-        return outcome
-
-    return of
+def experiment(claim: Claim, experiments: Experiments) -> Outcome:
+    """The experiment that a claim is judged by."""
+    return experiments.of(FAULTS[claim.fault].make([claim.losing]))
 
 
 @pytest.mark.each("claim", lambda inventory: inventory.claims)
-def test_a_claim_holds(claim: Claim, experiment: Experiment) -> None:
-    outcome = experiment(claim)
+def test_a_claim_holds(claim: Claim, experiments: Experiments) -> None:
+    outcome = experiment(claim, experiments)
     found = [judged for judged in outcome.claims if judged.claim == claim.name]
     if not found:
         pytest.fail(f"{claim.name} was not judged: {outcome.reason}", pytrace=False)
@@ -73,7 +52,7 @@ def losses(inventory: Inventory) -> list[Loss]:
 
 
 @pytest.mark.each("loss", losses)
-def test_what_was_taken_away_is_proven_back(loss: Loss, experiment: Experiment) -> None:
-    outcome = experiment(loss.claim)
+def test_what_was_taken_away_is_proven_back(loss: Loss, experiments: Experiments) -> None:
+    outcome = experiment(loss.claim, experiments)
     if not outcome.healed:
         pytest.fail(f"{loss.name} is not proven undone: {outcome.reason}", pytrace=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from cluster.probes import arp, clock, dhcp, dns, omapi, vrrp
 from cluster.probes.clock import NtpReply, Source, Tracking
 from cluster.probes.dhcp import FailoverState, Lease, LeaseEntry, Offer
 from cluster.probes.dhcp_balance import bucket
-from cluster.probes.vrrp import Advertisement, Instance
+from cluster.probes.vrrp import Advertisement, Instance, KeepalivedConf
 from cluster.wait import Deadline, WaitTimeout, until
 from specs.looks import Place
 
@@ -228,7 +229,10 @@ def arp_owners(place: Place) -> dict[str, frozenset[str]]:
 
 @dataclass(frozen=True)
 class Standing:
-    """One node's part in the floating address: what it has, runs with, and listens to."""
+    """One node's part in the floating address: what it has, runs with, and listens to.
+
+    `follows`: named takes up addresses that come later (named.conf(5), automatic-interface-scan).
+    """
 
     addresses: frozenset[str]
     router_id: str | None
@@ -236,6 +240,7 @@ class Standing:
     protocols: frozenset[int]
     groups: frozenset[str]
     active: str
+    follows: bool
 
 
 def standings(place: Place) -> dict[str, Standing | ClusterError]:
@@ -246,10 +251,10 @@ def standings(place: Place) -> dict[str, Standing | ClusterError]:
 def _standing(node: Node, inventory: Inventory) -> Standing:
     end = Deadline.after(10.0)
     links = json.loads(node.run(["ip", "-j", "-4", "address", "show"], deadline=end, check=True).text)
-    text = node.run(["cat", "/etc/keepalived/keepalived.conf"], sudo=True, deadline=end, check=True).text
-    conf = vrrp.keepalived_conf(text)
+    conf = _keepalived(node, end)
     raw, igmp = (node.run(["cat", f"/proc/net/{f}"], deadline=end, check=True).text for f in ("raw", "igmp"))
     active = node.run(["systemctl", "is-active", "keepalived"], deadline=end).text.strip()
+    named = node.run(["named-checkconf", "-px"], sudo=True, deadline=end, check=True).text
     return Standing(
         frozenset(info["local"] for link in links for info in link["addr_info"]),
         conf.router_id,
@@ -258,7 +263,18 @@ def _standing(node: Node, inventory: Inventory) -> Standing:
         frozenset(int(line.split()[1].split(":")[1], 16) for line in raw.splitlines()[1:]),
         frozenset(_group(line.split()[0]) for line in igmp.splitlines()[1:] if line.startswith("\t")),
         active,
+        re.search(r"automatic-interface-scan\s+(no|false|0)", named) is None,  # yes by default
     )
+
+
+def _keepalived(node: Node, deadline: float | Deadline) -> KeepalivedConf:
+    text = node.run(["cat", "/etc/keepalived/keepalived.conf"], sudo=True, deadline=deadline, check=True).text
+    return vrrp.keepalived_conf(text)
+
+
+def vrrp_instance(node: Node, inventory: Inventory) -> Instance:
+    """A node's live configuration of the floating address."""
+    return _keepalived(node, 5.0).instance(inventory.vrrp.instance)
 
 
 def _group(word: str) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import pytest
 
 from cluster.errors import ClusterError
+from cluster.facts import Facts
 from cluster.inventory import Inventory
 from cluster.node import Node
 from cluster.probes import tcp, wire
@@ -224,7 +226,53 @@ def test_both_nodes_have_the_same_password(standings: Standings) -> None:
         pytest.fail(f"auth_pass differs between {' and '.join(digests)}: they do not believe each other")
 
 
+@pytest.mark.semantics("vrrp-nopreempt")
+@pytest.mark.group("lanservices")
+def test_the_node_begins_as_backup(node: Node, standings: Standings) -> None:
+    """One that begins as MASTER takes the address at once, whatever nopreempt and preempt_delay say."""
+    live = must(standings[node.name]).instance
+    asked = "nopreempt" if live.nopreempt else f"preempt_delay {live.preempt_delay:g}"
+    assert live.state == "BACKUP", f"{node.name} begins as {live.state}, so that its {asked} means nothing"
+
+
 # ---------------------------------------------------------------- what is behind it
+
+
+class Behind(NamedTuple):
+    """A service that answers on the address: its name in ids, and its port."""
+
+    name: str
+    protocol: str
+    port: int
+
+
+def behind(inventory: Inventory, node: object) -> list[Behind]:
+    """Every service behind the address."""
+    http = inventory.http.port
+    return [
+        Behind("dns-udp", "udp", 53),
+        Behind("dns-tcp", "tcp", 53),
+        Behind("tftp", "udp", 69),
+        Behind("ntp", "udp", 123),
+        Behind("http", "tcp", http),
+    ]
+
+
+@pytest.mark.semantics("vrrp-bound")
+@pytest.mark.group("lanservices")
+@pytest.mark.each("service", behind)
+def test_the_service_is_there_when_the_address_comes(
+    node: Node, service: Behind, facts: Facts, standings: Standings, inventory: Inventory
+) -> None:
+    """Bound to all addresses, or to this one; named binds each that the node has, and must look for new ones."""
+    floating, standing = str(inventory.network.floating), must(standings[node.name])
+    here = [one for one in facts.listeners if (one.protocol, one.port) == (service.protocol, service.port)]
+    bound = {one.address for one in here}
+    assert bound, f"{node.name}: nothing listens on {service.protocol} port {service.port}"
+    if bound & {"0.0.0.0", "*", floating}:
+        return
+    follows = floating not in standing.addresses and standing.follows and {one.process for one in here} == {"named"}
+    assert follows, f"{node.name}: {service.name} is bound to {', '.join(sorted(bound))}, not to {floating}"
 
 
 @pytest.mark.each("port", lambda inventory: [22, 53])

@@ -8,20 +8,22 @@ from tests.red.nodes import service
 TFTP, BOOT, HTTP = (f"lanservices/test_{name}.py::test_" for name in ("tftp", "boot", "http"))
 ROOT, WWW = "/srv/tftp", "/opt/chroot_bb/www"
 DHCPD = "/etc/dhcp/dhcpd.conf"
+ALONE = ("CapabilityBoundingSet=~", "ExecStart=")  # all rights, and no other command than the one that follows
 DROP_IN = "/run/systemd/system/{}.service.d/red.conf"
 
 
-def unit(name: str, *lines: str) -> str:
+def unit(name: str, *lines: str, restart: bool = True) -> str:
     """Shell: other settings for a unit until `undo_unit`."""
     file = DROP_IN.format(name)
-    words = " ".join(f"'{line}'" for line in ("[Service]", "CapabilityBoundingSet=~", "ExecStart=", *lines))
-    made = f"mkdir -p {file.rpartition('/')[0]}; printf '%s\\n' {words} > {file}"
-    return f"{made}; systemctl daemon-reload; systemctl restart {name}"
+    words = " ".join(f"'{line}'" for line in ("[Service]", *lines))
+    made = f"mkdir -p {file.rpartition('/')[0]}; printf '%s\\n' {words} > {file}; systemctl daemon-reload"
+    return f"{made}; systemctl restart {name}" if restart else made
 
 
-def undo_unit(name: str) -> str:
+def undo_unit(name: str, *, restart: bool = True) -> str:
     """Shell: the unit as it was."""
-    return f"rm -f {DROP_IN.format(name)}; systemctl daemon-reload; systemctl restart {name}"
+    undone = f"rm -f {DROP_IN.format(name)}; systemctl daemon-reload"
+    return f"{undone}; systemctl restart {name}" if restart else undone
 
 
 def all_of(prefix: str, words: str, *tests: str) -> dict[str, str]:
@@ -84,7 +86,8 @@ ROUNDS = (
             Break(
                 "a server as root, with files of its system, that lets itself be written to, without options", "beta",
                 do=f"cp -a {ROOT} /run/red-tftp; mkdir {ROOT}/etc; cp /etc/passwd {ROOT}/etc/; "
-                + unit("tftpd-hpa", f"ReadWritePaths={ROOT}", "ExecStart=/usr/sbin/in.tftpd --foreground --ipv4 "
+                + unit("tftpd-hpa", *ALONE, f"ReadWritePaths={ROOT}",
+                       "ExecStart=/usr/sbin/in.tftpd --foreground --ipv4 "
                        "--user root --address 0.0.0.0:69 --secure --create --refuse tsize --refuse blksize " + ROOT),
                 undo=f"rm -rf {ROOT}; mv -T /run/red-tftp {ROOT}; {undo_unit('tftpd-hpa')}",
                 red={
@@ -144,7 +147,7 @@ ROUNDS = (
                 "sed -i '/^echo \"uptime/d; s/$(hostname)/omega/; s/$(date .*)\"/2020-01-01T00:00:00Z\"/' "
                 f"{WWW}/cgi-bin/hello; mkdir {WWW}/etc; cp /etc/passwd {WWW}/etc/; echo red > {WWW}/no-such-page; "
                 f"chmod 0777 {WWW}/reports; systemctl -q disable bbhttpd; usermod -s /bin/bash -d /home bbweb; "
-                + unit("bbhttpd", "NoNewPrivileges=no",
+                + unit("bbhttpd", *ALONE, "NoNewPrivileges=no",
                        f"ExecStart=/bin/busybox httpd -f -p 0.0.0.0:1080 -h {WWW}"),
                 undo=f"rm -rf {WWW}; mv -T /run/red-www {WWW}; {undo_unit('bbhttpd')}; systemctl -q enable bbhttpd; "
                 "usermod -s /bin/false -d /nonexistent bbweb",

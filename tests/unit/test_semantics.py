@@ -9,9 +9,6 @@ from tests.semantics import PAGE, Spec, of, page, red, specs
 
 #: Lines that have no spec yet.
 MISSING = {
-    *("vrrp-crash", "vrrp-crash-clients", "vrrp-clean-stop", "vrrp-gratuitous-arp", "vrrp-neighbour"),
-    *("vrrp-healed-split", "vrrp-gap-and-overlap", "vrrp-one-way", "vrrp-healing", "vrrp-preemption"),
-    *("vrrp-nopreempt", "vrrp-services", "vrrp-bound"),
     *(key for key in LINES if key.startswith("dhcp-")),
     *("dns-notify", "dns-ixfr", "dns-notify-blocked", "dns-alone", "dns-alone-restarted", "dns-expired"),
     *("dns-stub", "dns-bad-zone"),

@@ -1,0 +1,45 @@
+"""Experiments that disruptive specs share: each is made once in a run, when the first spec asks for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.experiment import HOLD_S, Outcome, prove
+from chaos.faults import Fault
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
+from cluster.node import Fleet
+from cluster.record import Event, events
+
+
+class Experiments:
+    """Faults made, watched and undone; the outcome of each is kept for all who ask."""
+
+    def __init__(self, inventory: Inventory, fleet: Fleet) -> None:
+        self.inventory, self.fleet = inventory, fleet
+        self._done: dict[Fault, Outcome | ClusterError] = {}
+        self._seen: dict[Fault, tuple[Event, ...]] = {}
+
+    def of(self, fault: Fault, hold_s: float = HOLD_S) -> Outcome:
+        """The experiment with this fault; fails the spec where it could not be made, which is tried once.
+
+        `hold_s` counts for who asks first; all who share a fault name the same.
+        """
+        if fault not in self._done:
+            try:
+                self._done[fault] = prove(self.inventory, self.fleet, fault, hold_s=hold_s)
+            except ClusterError as error:  # refused by the guard, for instance
+                self._done[fault] = error
+        outcome = self._done[fault]
+        if isinstance(outcome, ClusterError):
+            pytest.fail(f"not tried: {fault.title}: {outcome}", pytrace=False)
+        if outcome.reason.startswith("interrupted"):
+            pytest.exit(outcome.reason)
+        return outcome
+
+    def seen(self, fault: Fault, hold_s: float = HOLD_S) -> tuple[Event, ...]:
+        """Everything that was recorded of it."""
+        run = self.of(fault, hold_s).run
+        if fault not in self._seen:
+            self._seen[fault] = tuple(events(run))
+        return self._seen[fault]
