@@ -129,12 +129,18 @@ def page(run: Run) -> str:
             red=[s for s in specs if s.outcome == "failed"] + [s for s in specs if s.outcome == "error"],
             skips=results.skips(specs),
             measured=results.measured(specs),
-            left_out=run.about.get("left_out") or 0,
+            left_out=_left_out(run),
             matrix=results.matrix(run, specs),
             facts=facts(run),
             nodes=[{key: str(node.get(key, "")) for key in ("name", "group", "address")} for node in nodes_of(run)],
         )
     )
+
+
+def _left_out(run: Run) -> dict[str, int]:
+    """How many specs of which kind were not run; older runs have one number, of disruptive ones."""
+    found = run.about.get("left_out") or {}
+    return {"disruptive": found} if isinstance(found, int) else found
 
 
 def _bar(claim: Claim, right: float) -> Markup:

@@ -11,6 +11,7 @@
   depend on the node, as the inventory says; also `[alpha-22]`.  A spec that asks for no `node` gives a
   function of the inventory alone: `@pytest.mark.each("claim", lambda inventory: inventory.claims)`.
   Ids are the value's `name` if it has one, else str(value).
+- `@pytest.mark.slow`: takes its time, but no service away; runs only with --slow.
 - `@pytest.mark.disruptive`: takes a service away; runs last, and only with --disruptive.
 - `@pytest.mark.semantics("dns-serials")`: the spec stands for these lines of specs/semantics.py.
 
@@ -59,6 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--inventory", metavar="FILE", help="the cluster to verify (default: inventory.yaml at the root)")
     group.addoption("--profile", metavar="NAME", help="whose timers the nodes have (default: production)")
     group.addoption("--disruptive", action="store_true", help="also run the specs that take services away for a while")
+    group.addoption("--slow", action="store_true", help="also run the specs that take long: a scan of all ports")
     group.addoption("--no-report", action="store_true", help="record nothing under reports/runs")
 
 
@@ -66,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "group(*names): the spec is about the nodes of these groups of the inventory",
         "each(argument, values): one spec for each of values(inventory[, node])",
+        "slow: takes its time, a second or more for each node; needs --slow",
         "disruptive: takes a service away for a while; needs --disruptive",
         "semantics(*keys): the spec stands for these lines of specs/semantics.py",
     ):

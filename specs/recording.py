@@ -112,13 +112,13 @@ class Record:
         self._recorder.event("spec", **vars(result))
         self._done.append(result)
 
-    def finish(self, exit_code: int, left_out: int) -> None:
-        """Close the run: its status, pytest's exit code, and how many disruptive specs were left out."""
+    def finish(self, exit_code: int, left_out: Mapping[str, int]) -> None:
+        """Close the run: its status, pytest's exit code, and how many specs of which kind were left out."""
         for nodeid in list(self._open):
             self.ended(nodeid)
         status = STATUS.get(pytest.ExitCode(exit_code), "failed") if 0 <= exit_code <= 5 else "failed"
         (self.folder / JUNIT_FILE).write_text(junit(self._done), encoding="utf-8")
-        self._recorder.finish(status=status, exit=exit_code, left_out=left_out)
+        self._recorder.finish(status=status, exit=exit_code, left_out=dict(left_out))
 
 
 def junit(results: Iterable[Result]) -> str:

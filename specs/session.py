@@ -21,6 +21,8 @@ from specs.recording import Record
 if TYPE_CHECKING:
     from cluster.inventory import Inventory
 
+OPTIONAL = ("slow", "disruptive")  # kinds of spec that run only when an option of that name asks for them
+
 
 class SpecRun:
     """One run over the specs of one inventory."""
@@ -34,7 +36,7 @@ class SpecRun:
         self.gate = Gate(inventory)
         self._record: Record | None = None
         self._report: Path | None = None
-        self._left_out = 0
+        self._left_out: dict[str, int] = {}
 
     @pytest.hookimpl
     def pytest_sessionstart(self) -> None:
@@ -99,7 +101,7 @@ class SpecRun:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, None, None]:
-        """Gentle before disruptive; then what waits for a slow look last; then by file, within a file by node.
+        """Gentle, then slow, then disruptive; then what waits for a slow look last; then by file, in a file by node.
 
         So values read once serve all, and slow looks are done when they are asked for.  pytest alone would group
         by every other parameter as well, and jump between nodes.
@@ -108,15 +110,16 @@ class SpecRun:
         place = {item: n for n, item in enumerate(items)}
         nodes = {name: n for n, name in enumerate(self.inventory.nodes)}
         yield
-        if not config.getoption("disruptive"):
-            disruptive = [item for item in items if self._is_disruptive(item)]
-            if disruptive:
-                self._left_out = len(disruptive)
-                items[:] = [item for item in items if not self._is_disruptive(item)]
-                config.hook.pytest_deselected(items=disruptive)
+        for kind in OPTIONAL:
+            left = [] if config.getoption(kind) else [item for item in items if self._is(kind, item)]
+            if left:
+                self._left_out[kind] = len(left)
+                items[:] = [item for item in items if not self._is(kind, item)]
+                config.hook.pytest_deselected(items=left)
         items.sort(
             key=lambda item: (
-                self._is_disruptive(item),
+                self._is("disruptive", item),
+                self._is("slow", item),
                 patience(getattr(item, "fixturenames", ())),
                 files.get(item.path, 0),
                 nodes.get(self._node_of(item) or "", -1),
@@ -127,8 +130,8 @@ class SpecRun:
     def _is_spec(self, item: pytest.Item) -> bool:
         return self._specs in item.path.parents
 
-    def _is_disruptive(self, item: pytest.Item) -> bool:
-        return self._is_spec(item) and item.get_closest_marker("disruptive") is not None
+    def _is(self, kind: str, item: pytest.Item) -> bool:
+        return self._is_spec(item) and item.get_closest_marker(kind) is not None
 
     # --- a node that is down costs one failure, the other specs about it are skipped
 
@@ -158,7 +161,7 @@ class SpecRun:
             return report
         error = call.excinfo.value
         finding = isinstance(error, pytest.fail.Exception)
-        if isinstance(error, GONE) and not self._is_disruptive(item):
+        if isinstance(error, GONE) and not self._is("disruptive", item):
             finding = True
             reason = self.gate.lost(error.node, error)
             if self.gate.first(error.node):
@@ -196,9 +199,9 @@ class SpecRun:
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self._left_out:
-            specs = "spec" if self._left_out == 1 else "specs"
-            terminalreporter.write_line(f"{self._left_out} disruptive {specs} left out (--disruptive runs them)")
+        for kind, count in self._left_out.items():
+            specs = "spec" if count == 1 else "specs"
+            terminalreporter.write_line(f"{count} {kind} {specs} left out (--{kind} runs them)")
         if self._report is not None:
             terminalreporter.write_line(f"report: {self._shown(self._report)}")
 

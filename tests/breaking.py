@@ -64,6 +64,7 @@ class Round:
     again: str | None = None
     """`k` after healing, where it is another."""
     disruptive: bool = False
+    slow: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def play(chosen: Round, lab: Lab, fleet: Fleet, specs: Specs) -> Played:
     """Break, look, heal, wait until it has recovered, look again."""
 
     def look(k: str | None) -> Result:
-        return specs(*chosen.specs, k=k, disruptive=chosen.disruptive)
+        return specs(*chosen.specs, k=k, disruptive=chosen.disruptive, slow=chosen.slow)
 
     with broken(chosen.breaks, lab):
         _await(chosen.ready, lab.inventory, fleet)

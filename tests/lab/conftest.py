@@ -107,6 +107,7 @@ def specs(inventory: Inventory) -> Callable[..., Result]:
         *paths: str,
         k: str | None = None,
         disruptive: bool = False,
+        slow: bool = False,
         timeout: float = 180,
         inventory: Path = inventory.path,
     ) -> Result:
@@ -114,6 +115,7 @@ def specs(inventory: Inventory) -> Callable[..., Result]:
             junit = Path(folder, "junit.xml")
             words = ["-q", "--no-report", "-p", "no:cacheprovider", f"--inventory={inventory}"]
             words += [f"--junitxml={junit}", *(["-k", k] if k else []), *(["--disruptive"] if disruptive else [])]
+            words += ["--slow"] if slow else []
             done = subprocess.run(
                 [sys.executable, "-m", "pytest", *words, *paths],
                 cwd=ROOT,

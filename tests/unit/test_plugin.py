@@ -223,7 +223,20 @@ def test_disruptive_specs_are_left_out_and_counted(bench: Bench) -> None:
     assert done.returncode == 0
     assert "1 disruptive spec left out (--disruptive runs them)" in done.stdout
     assert "1 passed, 1 deselected" in done.stdout
-    assert record.about(bench.runs[0])["left_out"] == 1
+    assert record.about(bench.runs[0])["left_out"] == {"disruptive": 1}
+
+
+def test_slow_specs_are_left_out_and_counted_apart(bench: Bench) -> None:
+    bench.spec(DISRUPTIVE + "    @pytest.mark.slow\n    def test_scan(): pass\n")
+    done = bench.run()
+    assert "1 slow spec left out (--slow runs them)" in done.stdout and "1 disruptive spec left out" in done.stdout
+    assert record.about(bench.runs[0])["left_out"] == {"slow": 1, "disruptive": 1}
+
+
+def test_slow_specs_run_before_disruptive_ones(bench: Bench) -> None:
+    bench.spec(DISRUPTIVE + "    @pytest.mark.slow\n    def test_scan(): pass\n")
+    assert bench.run("specs", "--slow", "--disruptive").returncode == 0
+    assert [e["test"] for e in bench.events] == ["test_look", "test_scan", "test_kill"]
 
 
 def test_disruptive_specs_run_last_when_asked_for(bench: Bench) -> None:

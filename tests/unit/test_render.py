@@ -142,6 +142,8 @@ def test_a_spec_page_shows_failures_first_then_skips_with_reasons_then_the_matri
     skip = text.index("6 zeta is unreachable: 192.168.10.24 port 22: no route to host zeta")
     assert failure < skip < text.index("By file and node")
     assert "10 disruptive, left out" in text
+    text = shown(write(tmp_path / "another", spec_run(), kind="specs", left_out={"slow": 15, "disruptive": 16}))
+    assert "15 slow, left out: --slow runs them" in text and "16 disruptive, left out" in text
 
 
 def test_what_was_recorded_cannot_become_markup(tmp_path: Path) -> None:
