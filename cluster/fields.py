@@ -9,20 +9,22 @@ import re
 from collections.abc import Callable, Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
 T = TypeVar("T")
 
 SERVICES = frozenset({"dhcp", "dns", "vip", "ntp", "tftp", "http", "mpi", "distcc", "k3s", "ssh", "tcp"})
 FAULTS = frozenset({"kill"})
+ADMIN_GROUPS = ("deployer", "lanservices")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # a host name label: RFC 1123 section 2.1
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([a-zA-Z]*)")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_OPENING = re.compile(r"(tcp|udp)/([1-9][0-9]{0,4})")
 _IMPORTABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
@@ -182,6 +184,39 @@ def driver(value: object) -> str:
     return value
 
 
+class Opening(NamedTuple):
+    """A port that somebody may reach: `tcp/53`."""
+
+    protocol: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.protocol}/{self.port}"
+
+
+#: Services that a group can open by name: their ports, where these are not the inventory's to choose (RFC 1035, 2131,
+#: 1350, 5905).
+SERVICE_PORTS: Mapping[str, tuple[Opening, ...]] = {
+    "dns": (Opening("tcp", 53), Opening("udp", 53)),
+    "dhcp": (Opening("udp", 67),),
+    "tftp": (Opening("udp", 69),),
+    "ntp": (Opening("udp", 123),),
+    "http": (),  # http.port
+}
+
+
+def opening(value: object) -> str | Opening:
+    """What a group opens: a service by its name, or a port as `tcp/8080`."""
+    if isinstance(value, str):
+        if value in SERVICE_PORTS:
+            return value
+        match = _OPENING.fullmatch(value)
+        if match and int(match[2]) <= 65535:
+            return Opening(match[1], int(match[2]))
+    known = ", ".join(SERVICE_PORTS)
+    raise ValueError(f"cannot be {show(value)}; write a service ({known}) or a port such as tcp/8080")
+
+
 def url(value: object) -> str:
     """An https or http address without spaces."""
     if isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value:
@@ -230,6 +265,11 @@ Folder = Annotated[
 ]
 RelativeFile = Annotated[
     str, BeforeValidator(pattern(rf"{_NAME}(/{_NAME}){{0,6}}", "write a path without .. that does not begin with /"))
+]
+Openings = Annotated[str | Opening, PlainValidator(opening)]
+Interface = Annotated[
+    str,
+    BeforeValidator(pattern(r"[A-Za-z][A-Za-z0-9_.-]{0,13}\*?", "write an interface name such as cni0, or cni*")),
 ]
 Port = Annotated[int, BeforeValidator(whole(1, 65535))]
 User = Annotated[

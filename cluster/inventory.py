@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from cluster import relations
 from cluster.errors import InputError
-from cluster.fields import FAULTS, SERVICES, show
+from cluster.fields import FAULTS, SERVICES, Opening, show
 from cluster.model import (
     PRODUCTION,
     Artifact,
@@ -59,6 +59,7 @@ __all__ = [
     "NetworkPlan",
     "Node",
     "Ntp",
+    "Opening",
     "Operator",
     "Power",
     "Profile",
@@ -204,7 +205,7 @@ class _Reader:
     def _parts(
         self, sections: Mapping[str, Model | None], named: Mapping[str, Mapping[str, Any]], claims: dict[int, Claim]
     ) -> relations.Parts:
-        given = {n: sections.get(n) for n in ("cluster", "network", "dhcp", "dns", "vrrp", "ntp")}
+        given = {n: sections.get(n) for n in ("cluster", "network", "dhcp", "dns", "vrrp", "ntp", "http")}
         written = {n: self.document.data.get(n) for n in ("groups", "nodes")}
         whole: dict[str, Any] = {
             **given,

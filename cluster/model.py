@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -87,6 +87,10 @@ class Group(Model):
         BeforeValidator(f.one_of(frozenset({"static", "dhcp"}), "way of addressing")),
     ]
     ssh_ports: Annotated[tuple[f.Port, ...], f.Unique, Field(min_length=1)]
+    ssh_from: Annotated[tuple[f.Network, ...], f.Unique] = ()
+    open: Annotated[tuple[f.Openings, ...], f.Unique] = ()
+    trust: Annotated[tuple[f.Label, ...], f.Unique] = ()
+    trust_interfaces: Annotated[tuple[f.Interface, ...], f.Unique] = ()
 
 
 class Node(Model):
@@ -344,6 +348,31 @@ class Inventory(Model):
         """The other members of the node's group, which serve the same."""
         me = self.node(node) if isinstance(node, str) else node
         return tuple(other for other in self.group(me.group) if other.name != me.name)
+
+    @property
+    def admin_nodes(self) -> tuple[Node, ...]:
+        """The nodes that the others depend on: the deployer, and those that serve the LAN."""
+        return tuple(node for node in self.nodes.values() if node.group in f.ADMIN_GROUPS)
+
+    def open_ports(self, group: str) -> tuple[f.Opening, ...]:
+        """The ports of the group's nodes that the whole LAN may reach besides SSH's, in order."""
+        found: set[f.Opening] = set()
+        for one in self.groups[group].open:
+            if isinstance(one, f.Opening):
+                found.add(one)
+            else:
+                found |= {f.Opening("tcp", self.http.port)} if one == "http" else set(f.SERVICE_PORTS[one])
+        return tuple(sorted(found))
+
+    def ssh_sources(self, group: str) -> tuple[IPv4Network, ...]:
+        """Where SSH to the group's nodes may come from: the LAN, and what `ssh_from` adds; no two overlap."""
+        return tuple(collapse_addresses([self.network.cidr, *self.groups[group].ssh_from]))
+
+    def trusted(self, node: Node | str) -> tuple[Node, ...]:
+        """The other nodes that may reach everything on this one."""
+        me = self.node(node) if isinstance(node, str) else node
+        groups = self.groups[me.group].trust
+        return tuple(other for other in self.nodes.values() if other.group in groups and other.name != me.name)
 
     @property
     def name_servers(self) -> Mapping[str, IPv4Address]:

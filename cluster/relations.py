@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster import fields
 from cluster.fields import show
-from cluster.model import PRODUCTION, Claim, Cluster, DhcpPlan, Dns, Group, NetworkPlan, Node, Ntp, Profile, Vrrp
+from cluster.model import PRODUCTION, Claim, Cluster, DhcpPlan, Dns, Group, Http, NetworkPlan, Node, Ntp, Profile, Vrrp
 from cluster.yamlmarks import Key
 
 Mistakes = Iterator[tuple[Key, str]]
@@ -33,6 +33,7 @@ class Parts:
     dns: Dns | None
     vrrp: Vrrp | None
     ntp: Ntp | None
+    http: Http | None
     groups: Mapping[str, Group]
     nodes: Mapping[str, Node]
     profiles: Mapping[str, Profile]
@@ -45,6 +46,7 @@ class Parts:
 def mistakes(parts: Parts) -> Mistakes:
     """Every mistake between sections: the key to blame and the complaint."""
     yield from _nodes(parts)
+    yield from _firewall(parts)
     for key, _, address in _addresses(parts):
         yield from _inside(key, address, parts.network)
     yield from _twice(_addresses(parts), "give one of them another address")
@@ -93,6 +95,35 @@ def _nodes(parts: Parts) -> Mistakes:
             yield (
                 key,
                 f"the operator has this name too (line {parts.line(('network', 'operator', 'name'))}); rename one",
+            )
+
+
+def _firewall(parts: Parts) -> Mistakes:
+    """What each group lets in: known groups, no port twice, and all that its nodes serve."""
+    for group in parts.groups.values():
+        key: Key = ("groups", group.name)
+        for n, name in enumerate(group.trust):
+            if name not in parts.written_groups:
+                yield (*key, "trust", n), unknown(name, parts.groups, "group")
+        known = {port: name for name, ports in fields.SERVICE_PORTS.items() for port in ports}
+        if parts.http is not None:
+            known[fields.Opening("tcp", parts.http.port)] = "http"
+        for n, one in enumerate(group.open):
+            if isinstance(one, fields.Opening) and one.protocol == "tcp" and one.port in group.ssh_ports:
+                yield (*key, "open", n), f"{one} is a port of SSH, which is open already; remove it"
+            if isinstance(one, fields.Opening) and one in known:
+                yield (*key, "open", n), f"{one} is the port of {known[one]}; write {known[one]}"
+    serving = parts.groups.get(SERVING_GROUP)
+    if serving is not None:
+        if missing := [name for name in fields.SERVICE_PORTS if name not in serving.open]:
+            yield (
+                ("groups", SERVING_GROUP, "open"),
+                f"lacks {', '.join(missing)}, which its nodes serve; clients would be refused, add it",
+            )
+        if SERVING_GROUP not in serving.trust:
+            yield (
+                ("groups", SERVING_GROUP, "trust"),
+                f"lacks {SERVING_GROUP}: failover, transfers and advertisements come from the partner; add it",
             )
 
 

@@ -8,6 +8,7 @@ section 4.1), but at once when it boots.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -29,6 +30,8 @@ STATIC_S = 20.0  # a node that was just switched on has its address by then
 ADDRESS_S = 120.0  # and one that first has to be given it
 PATIENCE_S = 5.0  # how long a never-seen node may be silent once it could have an address
 PAIR_S = float(runner.LIMIT_S)  # for the pair to serve DHCP; its own limit ends it sooner
+CONFIRMED = "/run/rpicluster/firewall-confirmed"  # where base/65-firewall.sh waits for it
+CONFIRM_S = 10.0  # less than that step waits
 
 Say = Callable[[str, Line], None]
 
@@ -94,6 +97,7 @@ class Provisioning:
         self.pair = (inventory.dhcp.primary, inventory.dhcp.secondary)
         self.fleet = Fleet(inventory)
         self._first = Fleet(inventory, first_contact=True)
+        self._anew = Fleet(inventory)
         self._gate = Gate(name for name in self.pair if name in self.names)
         self._switching = threading.Lock()
         self._abandoned = threading.Event()
@@ -102,15 +106,15 @@ class Provisioning:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.fleet.close()
-        self._first.close()
+        for fleet in (self.fleet, self._first, self._anew):
+            fleet.close()
 
     def abandon(self) -> None:
         """Stop waiting for nodes, as after Ctrl-C; steps under way on them end by themselves."""
         self._abandoned.set()
         self._gate.abandon()
-        self.fleet.close()
-        self._first.close()
+        for fleet in (self.fleet, self._first, self._anew):
+            fleet.close()
 
     def run(self) -> list[Outcome]:
         """Provision every node and return what each came to; one node's trouble stops no other."""
@@ -151,8 +155,19 @@ class Provisioning:
     def _heard(self, name: str, line: Line) -> None:
         if line.kind == "reached" and line.text == "dhcp":
             self._gate.report(name, serves=True)
+        if line.kind == "reached" and line.text == "firewall":
+            self._confirm_way_in(name)
         if line.kind != "end":
             self.say(name, line)
+
+    def _confirm_way_in(self, name: str) -> None:
+        """Get in through the firewall's new rules, by a connection of its own, and tell the node.
+
+        Where that fails, the node waits in vain, puts the old rules back, and its step says so.
+        """
+        with contextlib.suppress(ClusterError):
+            self._anew[name].run(["touch", CONFIRMED], sudo=True, deadline=CONFIRM_S)
+        self._anew[name].close()
 
     def _reach(self, node: Node, keys: bytes) -> tuple[Node, bool]:
         """A connection by key, and whether the key had to be installed; waits for the node's address."""

@@ -70,18 +70,12 @@ def reachable(node: Node, facts: Facts) -> dict[tuple[str, int], str]:
 def test_only_the_groups_services_can_be_reached(node: Node, facts: Facts, inventory: Inventory) -> None:
     """A daemon that nobody asked for is a door that nobody watches."""
     group = inventory.node(node.name).group
-    may = {("tcp", port) for port in inventory.groups[group].ssh_ports}
+    may = {("tcp", port) for port in inventory.groups[group].ssh_ports} | set(inventory.open_ports(group))
     if inventory.groups[group].addressing == "dhcp":
         may.add(("udp", 68))  # its own DHCP client
-    if node.name in inventory.ntp.servers:
-        may.add(("udp", 123))
-    if node.name in (inventory.dns.primary, inventory.dns.secondary):
-        may |= {("tcp", 53), ("udp", 53)}
     if node.name in (inventory.dhcp.primary, inventory.dhcp.secondary):
-        plan = inventory.dhcp
-        may |= {("udp", 67), ("tcp", plan.port), ("tcp", plan.peer_port), ("tcp", plan.omapi_port)}
-    if group == inventory.node(inventory.dhcp.primary).group:
-        may |= {("udp", 69), ("tcp", inventory.http.port)}
+        plan = inventory.dhcp  # for the partner, and for the node itself; the firewall lets nobody else in
+        may |= {("tcp", port) for port in (plan.port, plan.peer_port, plan.omapi_port)}
     found = reachable(node, facts)
     strange = [f"{process or 'the kernel'} on {protocol} {port}" for (protocol, port), process in found.items()
                if (protocol, port) not in may]  # fmt: skip

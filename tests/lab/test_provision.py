@@ -23,7 +23,7 @@ from tests.checkout import Checkout, checkout
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making namespaces and nodes needs root")
 
 NODES = ("alpha", "beta", "gamma")
-DAEMONS = ("isc-dhcp-server", "named", "keepalived", "chrony", "ssh")
+DAEMONS = ("isc-dhcp-server", "named", "keepalived", "chrony", "ssh", "rsyslog", "cron")
 # Every file of a node by name, mode, owner, size and time, every folder by name, mode and owner; without what
 # changes by being up, and the mark that sudo leaves when it is first used.
 EVERYTHING = r"""cd / && find . -xdev \( -path ./proc -o -path ./sys -o -path ./run -o -path ./tmp -o -path ./var/log \
@@ -164,6 +164,7 @@ BAD = [
     ("beta", "lanservices/dhcpd.conf.j2", "max-lease-time", "max-leas-time", DHCP, "isc-dhcp-server", "max-leas"),
     ("alpha", "lanservices/keepalived.conf.j2", "state BACKUP", "state SPARE", VRRP, "keepalived", "SPARE"),
     ("gamma", "base/chrony.conf.j2", "makestep", "makeleap", "base/70-time.sh", "chrony", "chrony.conf"),
+    ("gamma", "base/firewall.nft.j2", "policy drop", "policy dorp", "base/65-firewall.sh", "rpi-firewall", "dorp"),
     ("gamma", SSHD, "PermitRootLogin no", "PermitRootLogin maybe", SSH, "ssh", "maybe"),
     ("gamma", SSHD, f"{KEYS_ONLY} no", f"{KEYS_ONLY} yes", SSH, "ssh", "passwordauthentication no"),
 ]
@@ -198,6 +199,40 @@ def test_what_does_not_come_up_is_rolled_back_and_the_daemon_serves_as_before(si
     assert site.node("beta", "cat /etc/default/isc-dhcp-server") == before
     assert site.node("beta", "systemctl is-active isc-dhcp-server; ss -Hlun 'sport = :67' | wc -l") == "active\n1"
     assert site.outcome()["changed"] == 0
+
+
+FIREWALL, LOCKED_OUT = "provision/base/firewall.nft.j2", ("inventory.ssh_sources(group.name)", "['203.0.113.1']")
+RULES = "nft list table inet rpicluster | grep -v packets; cat /etc/rpicluster/firewall.nft"
+
+
+def test_rules_that_lock_the_operator_out_are_taken_back(site: Site) -> None:
+    """They are valid, so only getting in anew can tell."""
+    before = site.node("gamma", RULES)
+    with site.spoiled(FIREWALL, *LOCKED_OUT):
+        done = site.provision("gamma")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "gamma: base/65-firewall.sh line " in done.stderr and "it runs again with the old one" in done.stderr
+    assert "nobody got in through the new rules" in done.stderr
+    assert site.node("gamma", RULES) == before
+    assert site.node("gamma", "systemctl is-active rpi-firewall; ls -A /run/rpicluster") == "active\nlock"
+
+
+def test_rules_that_lock_out_whoever_was_killed_are_taken_back_by_the_node(site: Site) -> None:
+    before = site.node("gamma", RULES)
+    with site.spoiled(FIREWALL, *LOCKED_OUT):
+        command = subprocess.Popen(
+            [sys.executable, "-m", "provision", "gamma"], cwd=site.copy.root, stderr=subprocess.DEVNULL
+        )
+        asked = "ls /run/rpicluster/provision.*/firewall.is-asked 2>/dev/null || true"
+        until(lambda: site.node("gamma", asked), deadline=30, what="rules that wait to be confirmed", every=0.1)
+        site.node("gamma", "kill -KILL $(pgrep -f 'base/65-firewall[.]sh' | xargs)")
+        assert command.wait(30) == 1
+    assert "203.0.113.1" in site.node("gamma", RULES)
+    timer = "systemctl show -P NextElapseUSecMonotonic rpi-firewall-undo.timer"
+    assert site.node("gamma", timer) != "0", "the node takes them back by itself"
+    site.node("gamma", "systemctl start rpi-firewall-undo.service")  # now, instead of in half a minute
+    assert site.node("gamma", RULES) == before
+    assert site.outcome("gamma")["changed"] == 0
 
 
 def test_failing_step_names_node_script_line_and_output(site: Site) -> None:

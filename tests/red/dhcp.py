@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.breaking import Break, Round
+from tests.red.nodes import AS_BEFORE, let_in
 
 SPEC = "lanservices/test_dhcp.py::test_"
 PAIR = "lanservices/test_dhcp_pair.py::test_"
@@ -77,12 +78,13 @@ ROUNDS = (
             ),
             Break(
                 "a rogue server", "omega",
-                do="printf '%s\\n' 'start 192.168.10.150' 'end 192.168.10.179' 'interface eth0' "
+                do=f"{let_in('udp', 67)}; "
+                "printf '%s\\n' 'start 192.168.10.150' 'end 192.168.10.179' 'interface eth0' "
                 "'lease_file /run/red-leases' 'pidfile /run/red-udhcpd.pid' > /run/red-udhcpd.conf; "
                 "touch /run/red-leases; systemd-run --quiet --collect --unit=red-udhcpd "
                 "busybox udhcpd -f -a 1 -I 192.168.10.2 /run/red-udhcpd.conf; "
                 "for n in $(seq 100); do ss -Hlun 'sport = :67' | grep -q . && exit 0; sleep 0.05; done; exit 1",
-                undo="systemctl stop red-udhcpd; rm /run/red-udhcpd.conf /run/red-leases",
+                undo="systemctl stop red-udhcpd; rm /run/red-udhcpd.conf /run/red-leases; " + AS_BEFORE,
                 red={
                     f"{SPEC}only_the_expected_servers_answer":
                         "a rogue DHCP server answers on this LAN: 192.168.10.2 (from 192.168.10.2, b8:27:eb:00:00:02)",

@@ -117,7 +117,7 @@ ROUNDS = (
                 },
             ),
             Break(
-                "a rogue server", **service("omega", "bootp", ROGUE),
+                "a rogue server", **service("omega", "bootp", ROGUE, udp=67),
                 red={f"{BOOT}only_the_expected_servers_answer_bootp": "BOOTP is also answered by 192.168.10.2"},
             ),
         ),

@@ -11,13 +11,24 @@ PASSWD = "/etc/passwd"
 GROUP = "/etc/group"
 
 
-def service(node: str, name: str, program: str) -> dict[str, Any]:
-    """`node`, `do` and `undo` of a Break: a Python program of ours that runs there once it said `systemd-notify`."""
+def let_in(protocol: str, port: int) -> str:
+    """Shell: the node's firewall lets a port in until `AS_BEFORE`."""
+    return f"nft insert rule inet rpicluster input {protocol} dport {port} accept"
+
+
+AS_BEFORE = "systemctl reload rpi-firewall"
+
+
+def service(node: str, name: str, program: str, udp: int) -> dict[str, Any]:
+    """`node`, `do` and `undo` of a Break: a Python program of ours that runs there once it said `systemd-notify`.
+
+    It is reached on a UDP port, whatever the node's firewall lets in otherwise.
+    """
     return {
         "node": node,
-        "do": f"systemd-run --quiet --collect --unit=red-{name} --service-type=notify -p NotifyAccess=all "
-        f"python3 -c {shlex.quote(program)}",
-        "undo": f"systemctl stop red-{name}",
+        "do": f"{let_in('udp', udp)}; systemd-run --quiet --collect --unit=red-{name} --service-type=notify "
+        f"-p NotifyAccess=all python3 -c {shlex.quote(program)}",
+        "undo": f"systemctl stop red-{name}; {AS_BEFORE}",
     }
 
 

@@ -46,7 +46,8 @@ ROUNDS = (
         (
             Break("no chrony", "alpha", red={}, do="systemctl stop chrony", undo="systemctl start chrony"),
             Break(
-                "a stranger in its place", **service("alpha", "liar", liar(3, 16, 2.0, 3.0, ALPHA, "192.168.10.111")),
+                "a stranger in its place",
+                **service("alpha", "liar", liar(3, 16, 2.0, 3.0, ALPHA, "192.168.10.111"), udp=123),
                 red={
                     f"{WIRE}{test}[{server}]": f"{server}{words}"
                     for server in ("alpha", "floating")
@@ -68,7 +69,7 @@ ROUNDS = (
         "ntp: nodes that follow others",
         ("specs/lanservices/test_ntp.py",),
         (
-            Break("a liar", **service("omega", "liar", liar(0, 1, 0.001, 3.0, "192.168.10.2")), red={}),
+            Break("a liar", **service("omega", "liar", liar(0, 1, 0.001, 3.0, "192.168.10.2"), udp=123), red={}),
             Break(
                 "a third server, which lies", "zeta", files=(CONF,), undo="systemctl restart chrony",
                 do=follows("zeta", ALPHA, "192.168.10.8", "192.168.10.2"),
