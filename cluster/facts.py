@@ -16,6 +16,8 @@ from functools import cached_property
 from ipaddress import IPv4Address
 from typing import Any
 
+from cluster.probes import nft
+
 SECTION = "\x1e"  # record separator: begins a section's name, and is in nothing that we read
 
 PROC_SYS = "/proc/sys/"
@@ -209,6 +211,11 @@ class Facts:
         return tuple(sorted(found, key=lambda one: (one.protocol, one.port, one.address, one.process)))
 
     @cached_property
+    def firewall(self) -> nft.Table | None:
+        """Our table of nftables, None where the node has none; raises ValueError for rules that are not understood."""
+        return nft.parse(self.sections["firewall"])
+
+    @cached_property
     def links(self) -> dict[str, dict[str, Any]]:
         """`ip -j address`, by interface."""
         return {link["ifname"]: link for link in json.loads(self.sections["addresses"] or "[]")}
@@ -242,6 +249,54 @@ class Facts:
     def processes(self) -> int:
         """How many processes there are, kernel threads not counted."""
         return int(self.sections["processes"])
+
+    @cached_property
+    def neighbours(self) -> dict[str, str]:
+        """The hardware address of each address that the node knows for good, and asks nobody about."""
+        entries = json.loads(self.sections["neighbours"] or "[]")
+        return {entry["dst"]: entry.get("lladdr", "") for entry in entries}
+
+    @cached_property
+    def mounts(self) -> dict[str, tuple[str, frozenset[str]]]:
+        """Mounted file systems: type and options of each, by where it is."""
+        found = {}
+        for line in self._lines("mounts"):
+            _, place, kind, options, *_ = line.split()
+            found[place] = (kind, frozenset(options.split(",")))
+        return found
+
+    @cached_property
+    def ages(self) -> dict[str, int]:
+        """Seconds since each of the asked files was written, by the node's own clock."""
+        return {path: int(age) for path, age in self._pairs("ages").items()}
+
+    @cached_property
+    def contents(self) -> dict[str, tuple[str, ...]]:
+        """The lines of the asked files."""
+        found: dict[str, tuple[str, ...]] = {}
+        for line in self._lines("contents"):
+            path, _, text = line.partition(":")
+            found[path] = (*found.get(path, ()), text)
+        return found
+
+    @cached_property
+    def most_processes(self) -> tuple[str, str]:
+        """How many processes a login may have: what it gets, and what it may ask for; numbers or "unlimited"."""
+        for line in self._lines("limits"):
+            if line.startswith("Max processes"):
+                soft, hard, *_ = line.removeprefix("Max processes").split()
+                return soft, hard
+        raise KeyError("limits")
+
+    @cached_property
+    def log(self) -> dict[str, str]:
+        """The cluster's own log: `journal` and `file`, the newest line of each; `kept`, the folder of the journal."""
+        return self._pairs("log")
+
+    @cached_property
+    def hardware(self) -> dict[str, str]:
+        """What sensors and the kernel tell, each where there is one: see `_HARDWARE`."""
+        return self._pairs("hardware")
 
     @cached_property
     def passwordless(self) -> tuple[str, ...]:
@@ -332,6 +387,9 @@ def command(
     sysctls: Iterable[str] = (),
     paths: Iterable[str] = (),
     texts: Iterable[str] = (),
+    aged: Iterable[str] = (),
+    contents: Iterable[str] = (),
+    log: str = "",
     units: Iterable[str] = (),
     commands: Iterable[str] = (),
     names: Iterable[str] = (),
@@ -358,11 +416,21 @@ def command(
         if unit_names
         else ":",
         "listeners": "ss -Hlntup",
+        "firewall": nft.COMMAND,
         "addresses": "ip -j address",
         "routes": "ip -j -4 route",
         "commands": f"for c in {shlex.join(commands)}; do command -v $c; done",
         "disks": "df -x tmpfs -x devtmpfs -x squashfs --output=source,pcent,ipcent,target | tail -n +2",
         "processes": 'n=0; for p in /proc/[0-9]*/exe; do [ -e "$p" ] && n=$((n+1)); done; echo $n',
+        "neighbours": f"ip -j -4 neighbour show nud permanent dev {shlex.quote(interface)}",
+        "mounts": "cat /proc/mounts",
+        "ages": f'now=$(date +%s); for f in {shlex.join(aged)}; do a=$(stat -c %Y -- "$f") && '
+        'echo "$f=$((now - a))"; done',
+        "contents": f"grep -sH '' {shlex.join(contents)} /dev/null",
+        # Root's own shell has what the login that it came from had: sudo hands limits on.
+        "limits": "cat /proc/$PPID/limits",
+        "log": _log(log) if log else ":",
+        "hardware": _HARDWARE,
         "modules": "cat /proc/modules",
         "blacklist": "cat /etc/modprobe.d/*.conf",
         "lookups": _lookups(names),
@@ -376,6 +444,28 @@ def command(
     for name, body in sections.items():
         lines += [f"printf '\\036{name}\\n'", body]
     return "\n".join(lines) + "\n"
+
+
+# Degrees and volts are told by the board's firmware on a Raspberry Pi, by the kernel where it knows the sensor.
+_HARDWARE = r"""
+t=$(cat /sys/class/thermal/thermal_zone0/temp) && echo "millidegrees=$t"
+t=$(vcgencmd get_throttled) || t=throttled=0x$(cat /sys/devices/platform/soc/soc:firmware/get_throttled) && echo "$t"
+read -r t _ < /proc/loadavg && echo "load=$t"
+awk '/^(MemTotal|MemAvailable|SwapTotal|SwapFree):/ { sub(":", ""); print $1 "=" $2 }' /proc/meminfo
+echo "processors=$(nproc)"
+journalctl -q -k -o cat --since=-1h | awk '
+  tolower($0) ~ /under-?voltage detected/ { volts++ } /rpicluster refused: / { refused++ }
+  END { print "undervoltage=" volts + 0; print "refused=" refused + 0 }'
+"""
+
+
+def _log(tag: str) -> str:
+    """The newest line with this tag, as the journal and as the tag's own file have it."""
+    return (
+        f'echo "journal=$(journalctl -q -n 1 -o cat -t {shlex.quote(tag)})"; '
+        f'echo "file=$(tail -n 1 {shlex.quote(f"/var/log/{tag}.log")})"; '
+        'echo "kept=$(ls -d /var/log/journal/$(cat /etc/machine-id))"'
+    )
 
 
 def _lookups(names: Iterable[str]) -> str:

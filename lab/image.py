@@ -26,7 +26,8 @@ HERE = Path(__file__).parent
 #: What a freshly flashed Raspberry Pi OS Lite has and the cluster's provisioning may count on.
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "python3", "iproute2", "iputils-ping",
-    "procps", "netbase", "ca-certificates", "less", "nano", "init",
+    "procps", "netbase", "ca-certificates", "less", "nano", "init", "cron", "logrotate", "nftables", "build-essential",
+    "avahi-daemon",
 )  # fmt: skip
 KEEP = 2
 Say = Callable[[str], None]

@@ -189,7 +189,20 @@ ensure_packages() {
   return "$code"
 }
 
+# in_packages NAME: whether some package list of this node names it.
+in_packages() { sed 's/#.*//' "$BUNDLE"/*/packages.txt | awk '{ print $1 }' | grep -qxF "$1"; }
+
 # --- daemons
+
+# ensure_running UNIT...: started now and at every boot; for daemons that run as their package left them.
+ensure_running() {
+  local unit
+  for unit; do
+    systemctl is-active --quiet "$unit" && systemctl is-enabled --quiet "$unit" && continue
+    changed "start $unit"
+    [ -n "$CHECK" ] || systemctl --quiet enable --now "$unit"
+  done
+}
 
 # ensure_masked UNIT...: stopped, and never started by anything; a unit that is not there is fine.
 ensure_masked() {

@@ -129,7 +129,7 @@ def _values(inventory: Inventory, node: Node, secrets: Secrets) -> dict[str, Any
 
 def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
     """Shell assignments, quoted: what scripts need to know that no file of theirs says."""
-    dns, peers = inventory.dns, inventory.partner(node)
+    dns, peers, admins = inventory.dns, inventory.partner(node), inventory.admin_nodes
     scalars: Mapping[str, str] = {
         "CLUSTER": inventory.cluster.name,
         "NODE": node.name,
@@ -149,6 +149,7 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
     }
     lists: Mapping[str, list[str]] = {
         "ROOMS": list(rooms(node, here)),
+        "ADMIN_PEERS": [str(one.address) for one in admins if node in admins and one.name != node.name],
         "PARTNERS": [str(peer.address) for peer in peers],
         "SSH_PORTS": [str(port) for port in inventory.groups[node.group].ssh_ports],
         "ZONES": [zone.name for zone in zones(inventory)],

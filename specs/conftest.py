@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from specs.base import checks
 from specs.base import looks as base
 from specs.lanservices import booting, webs
 from specs.lanservices import looks as seen
@@ -16,6 +17,7 @@ arp_owners = look(seen.arp_owners, 0.5)
 bootp_replies = look(booting.bootp_replies)
 boots = look(booting.boots)
 clocks = look(seen.clocks)
+all_checks = look(checks.all_checks, 1.0)
 all_doors = look(base.all_doors)
 all_facts = look(base.all_facts)
 dhcp_impatient = look(seen.dhcp_impatient, 1.6)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, NamedTuple
+
+from cluster.probes import nft
 
 if TYPE_CHECKING:
     from cluster.inventory import Inventory, Node
@@ -86,21 +89,49 @@ MANAGED = (
     "/etc/ssh/sshd_config.d/10-rpicluster.conf",
     "/etc/chrony/chrony.conf",
     "/etc/default/chrony",
+    "/etc/rpicluster/firewall.nft",
+    "/etc/systemd/journald.conf.d/rpicluster.conf",
+    "/etc/rsyslog.d/10-rpicluster.conf",
+    "/etc/logrotate.d/rpicluster",
+    "/etc/cron.d/rpicluster",
     "/opt/cluster/data/info_host.txt",
 )
 
+LOG_BYTES = 2**20  # from here on it is rotated
+
+
+def log_file(inventory: Inventory) -> str:
+    """Where the cluster's own scripts say what they did."""
+    return f"/var/log/{inventory.cluster.name}.log"
+
+
+RAMSTORE = "/mnt/ramstore/data"  # of the LAN services' nodes, in memory
+HOUR_CHECK = f"{RAMSTORE}/hour_check.txt"
+HOUR_CHECK_S = 3600 + 300  # cron's hour, and time to do it
+MOST_PROCESSES = ("500", "1000")  # what a login gets, and what it may ask for
+
 HOST_KEYS = {kind: f"/etc/ssh/ssh_host_{kind}_key.pub" for kind in ("ed25519", "ecdsa", "rsa")}
 
-RUNNING = ("ssh.service", "chrony.service")  # on every node, now and after the next boot
+RUNNING = (
+    "ssh.service",
+    "chrony.service",
+    "rpi-firewall.service",
+    "cron.service",
+    "rsyslog.service",
+)  # on every node, now and after the next boot
 NEVER = (  # nothing upgrades itself unasked, nothing announces names, nothing offers radio
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "avahi-daemon.service",
     "avahi-daemon.socket",
     "bluetooth.service",
+    "ufw.service",  # a second firewall closes what the first opens
+    "nftables.service",  # stops by flushing everybody's rules
 )
 
-COMMANDS = ("curl", "dig", "lsof", "nc", "tmux", "busybox", "chronyc", "sudo")  # an operator's tools, every node
+# An operator's tools, every node.
+COMMANDS = ("curl", "wget", "git", "gcc", "make", "dig", "lsof", "nc", "netstat", "tmux", "busybox", "chronyc", "sudo")
+MORE_UNITS = ("logrotate.timer", "uptimed.service", "sysstat-collect.timer")  # that some spec asks about
 
 # sshd_config(5), as `sshd -T` prints it; ports and groups follow from the inventory.
 SSHD = {
@@ -116,6 +147,19 @@ SSHD = {
 
 BLACKLISTED = ("snd_bcm2835", "brcmfmac", "brcmutil", "cfg80211", "bluetooth")
 BLACKLISTED_ON_SERVERS = ("usb_storage", "usbhid")
+
+
+def reachable_ports(inventory: Inventory, node: Node, source: str, protocol: str) -> tuple[nft.Range, ...]:
+    """The ports of a node that the inventory opens to somebody at this address, on the LAN or elsewhere."""
+    who, group = IPv4Address(source), inventory.groups[node.group]
+    if any(who == other.address for other in inventory.trusted(node)):
+        return nft.EVERY
+    found: set[int] = set()
+    if protocol == "tcp" and any(who in network for network in (inventory.network.cidr, *group.ssh_from)):
+        found |= set(group.ssh_ports)
+    if who in inventory.network.cidr:
+        found |= {one.port for one in inventory.open_ports(node.group) if one.protocol == protocol}
+    return nft.ranges(found)
 
 
 def blacklisted(inventory: Inventory, node: Node) -> list[str]:
