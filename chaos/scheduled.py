@@ -64,33 +64,15 @@ class Scheduled:
     def good(self, sent: float, answered: float, server: str, **more: object) -> None:
         """Note a look that was answered."""
         answered = max(sent, answered)
-        self.loop.emit(
-            "probe",
-            answered,
-            service=self.service,
-            sent=sent,
-            answered=answered,
-            ok=True,
-            server=server,
-            value=round(answered - sent, 6),
-            error=None,
-            **more,
-        )
+        value = round(answered - sent, 6)
+        self._note(answered, sent=sent, answered=answered, ok=True, server=server, value=value, error=None, **more)
 
     def failed(self, sent: float, now: float, error: str, server: str | None = None, **more: object) -> None:
         """Note a look in vain."""
-        self.loop.emit(
-            "probe",
-            now,
-            service=self.service,
-            sent=sent,
-            answered=None,
-            ok=False,
-            server=server,
-            value=None,
-            error=error,
-            **more,
-        )
+        self._note(now, sent=sent, answered=None, ok=False, server=server, value=None, error=error, **more)
+
+    def _note(self, t: float, **look: object) -> None:
+        self.loop.emit("probe", t, service=self.service, **look)
 
 
 def packets(sock: socket.socket) -> Iterator[wire.Captured]:

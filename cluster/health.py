@@ -244,7 +244,7 @@ class Health:
     def failover(self) -> str:
         """Both DHCP peers have written down that both are in state normal."""
         for name in self.pair:
-            state = dhcp.failover_state(self.facts(name).failover, self.inventory.dhcp.failover)
+            state = dhcp.failover_state(self.facts(name).failover, self.inventory.dhcp.failover, growing=True)
             if not state.normal:
                 raise ProbeFailed(f"{name}: its DHCP failover is {state.mine}, partner {state.partner}", reason="state")
         return "normal on both"

@@ -51,4 +51,4 @@ def _serials(addresses: Sequence[str], zone: str) -> set[int]:
 
 def _state(inventory: Inventory, node: Node) -> leases.FailoverState:
     """What a peer has written down last about the pair; raises ProbeFailed when it is nothing."""
-    return leases.failover_state(node.get(LEASES, deadline=5).decode(), inventory.dhcp.failover)
+    return leases.failover_state(node.get(LEASES, deadline=5).decode(), inventory.dhcp.failover, growing=True)

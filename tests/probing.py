@@ -55,6 +55,25 @@ def plain(value: Any) -> Any:
 
 
 @contextmanager
+def _served(once: Callable[[], None]) -> Iterator[None]:
+    """`once`, which may time out, again and again in a thread of its own."""
+    done = threading.Event()
+
+    def serve() -> None:
+        while not done.is_set():
+            with suppress(TimeoutError):
+                once()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
 def udp_server(answer: Callable[[bytes], Sequence[bytes]], *, elsewhere: bool = False) -> Iterator[int]:
     """A UDP server on 127.0.0.1 that sends each of the packets `answer` makes; yields its port.
 
@@ -67,24 +86,14 @@ def udp_server(answer: Callable[[bytes], Sequence[bytes]], *, elsewhere: bool = 
         ear.bind(("127.0.0.1", 0))
         ear.settimeout(0.05)
         mouth.bind(("127.0.0.1", 0))
-        done = threading.Event()
 
-        def serve() -> None:
-            while not done.is_set():
-                try:
-                    request, client = ear.recvfrom(65535)
-                except TimeoutError:
-                    continue
-                for data in answer(request):
-                    (mouth if elsewhere else ear).sendto(data, client)
+        def once() -> None:
+            request, client = ear.recvfrom(65535)
+            for data in answer(request):
+                (mouth if elsewhere else ear).sendto(data, client)
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
+        with _served(once):
             yield int(ear.getsockname()[1])
-        finally:
-            done.set()
-            thread.join()
 
 
 @contextmanager
@@ -92,21 +101,11 @@ def tcp_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
     """A TCP server on 127.0.0.1 that hands each connection to `answer`, then closes it; yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as ear:
         ear.settimeout(0.05)
-        done = threading.Event()
 
-        def serve() -> None:
-            while not done.is_set():
-                try:
-                    connection, _ = ear.accept()
-                except TimeoutError:
-                    continue
-                with connection, suppress(ConnectionError):  # a client may have had enough
-                    answer(connection)
+        def once() -> None:
+            connection, _ = ear.accept()
+            with connection, suppress(ConnectionError):  # a client may have had enough
+                answer(connection)
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
+        with _served(once):
             yield int(ear.getsockname()[1])
-        finally:
-            done.set()
-            thread.join()

@@ -28,6 +28,13 @@ made it red by other means. This page is made from the specs and from those tabl
 """
 
 
+#: What must hold of the checks themselves, and the test that says so.
+OF_CHECKS = {
+    "The DHCP client on the wire knows no daemon: ISC dhcpd is at its end, and another can take its place.":
+        "test_imports.py: the dhcp client on the wire knows no daemon",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Spec:
     """A spec function, by its place below specs/; `keys` are the lines that it stands for."""
@@ -110,7 +117,9 @@ def page() -> str:
             if key.partition("-")[0] == service:
                 lines += _rows(key)
         lines.append("")
-    return "\n".join(lines)
+    lines += ["## The checks themselves", "", "| What must hold | Test |", "|---|---|"]
+    lines += [f"| {says} | {test} |" for says, test in OF_CHECKS.items()]
+    return "\n".join([*lines, ""])
 
 
 def _rows(key: str) -> Iterator[str]:

@@ -175,7 +175,8 @@ def held(entries: Mapping[str, LeaseEntry]) -> dict[str, LeaseEntry]:
 
 
 def _lease_file(node: Node) -> dhcp.LeaseFile:
-    return dhcp.leases(node.run(["cat", "/var/lib/dhcp/dhcpd.leases"], sudo=True, deadline=5.0, check=True).text)
+    text = node.run(["cat", "/var/lib/dhcp/dhcpd.leases"], sudo=True, deadline=5.0, check=True).text
+    return dhcp.leases(text, growing=True)
 
 
 def dhcp_peers(place: Place) -> dict[str, omapi.Peer | ClusterError]:

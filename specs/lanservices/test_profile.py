@@ -1,4 +1,4 @@
-"""The pair has the timers that this run takes it to have: what is measured with others would be called by a wrong name."""
+"""The pair has the timers of this run's profile: what is measured with others would be called by a wrong name."""
 
 from __future__ import annotations
 

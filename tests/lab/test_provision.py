@@ -265,18 +265,20 @@ def test_changed_record_reaches_both_servers_with_a_newer_serial(site: Site) -> 
     assert site.serial("alpha") > bumped
 
 
+def at_work(site: Site) -> subprocess.Popen[str]:
+    """`python -m provision gamma` that has begun: it is connected with the node."""
+    words = [sys.executable, "-m", "provision", "gamma"]
+    command = subprocess.Popen(words, cwd=site.copy.root, stderr=subprocess.PIPE, text=True)
+    assert command.stderr is not None
+    next(line for line in command.stderr if "connected" in line)
+    return command
+
+
 def test_killed_harness_leaves_a_node_that_cleans_up_and_can_be_provisioned_again(site: Site) -> None:
     site.node("gamma", "rm /etc/hosts")
-    command = subprocess.Popen(
-        [sys.executable, "-m", "provision", "gamma"], cwd=site.copy.root, stderr=subprocess.PIPE, text=True
-    )
-    assert command.stderr is not None
-    for line in command.stderr:
-        if "connected" in line:
-            break
-    os.kill(command.pid, signal.SIGKILL)
-    command.wait()
-    command.stderr.close()
+    command = at_work(site)
+    command.kill()
+    command.communicate()
     until(
         lambda: site.node("gamma", "ls -A /run/rpicluster"), lambda left: left == "lock", deadline=30, what="cleaned up"
     )
@@ -286,13 +288,7 @@ def test_killed_harness_leaves_a_node_that_cleans_up_and_can_be_provisioned_agai
 
 def test_ctrl_c_ends_at_once_while_the_node_finishes_its_steps(site: Site) -> None:
     site.node("gamma", "rm /etc/machine-info")
-    command = subprocess.Popen(
-        [sys.executable, "-m", "provision", "gamma"], cwd=site.copy.root, stderr=subprocess.PIPE, text=True
-    )
-    assert command.stderr is not None
-    for line in command.stderr:
-        if "connected" in line:
-            break
+    command = at_work(site)
     command.send_signal(signal.SIGINT)
     said = command.communicate(timeout=5)[1]
     assert command.returncode == 130 and "provision: interrupted" in said and "Traceback" not in said, said

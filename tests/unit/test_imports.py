@@ -74,6 +74,14 @@ def test_only_disruptive_specs_import_chaos() -> None:
             assert "disruptive" in source, f"{path} imports chaos, but is not marked disruptive"
 
 
+@pytest.mark.parametrize("name", ["dhcp_machine", "dhcp_packet"])
+def test_the_dhcp_client_on_the_wire_knows_no_daemon(name: str) -> None:
+    """What one daemon writes and tells of itself is read elsewhere, so that another can take its place."""
+    source = (ROOT / "cluster" / "probes" / f"{name}.py").read_text(encoding="utf-8")
+    used = {part for _, imported in imports(source) for part in imported.split(".") if imported.startswith("cluster.")}
+    assert used & {"leases", "omapi"} == set() and "wire" in used
+
+
 def test_every_room_is_under_the_law() -> None:
     rooms = {p.parent.name for p in ROOT.glob("*/*.py")} - {"tests", "docs"}
     assert {room for room in rooms if not room.startswith(".")} <= set(LAW)

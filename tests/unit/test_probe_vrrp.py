@@ -30,6 +30,11 @@ def test_recorded_advertisements(path: Path, expected: Any) -> None:
         assert plain(vrrp.parse(packet(path))) == expected
 
 
+def test_a_returned_owner_waits_for_its_delay_and_for_a_dead_master() -> None:
+    low, high = vrrp.preemption(1.0, 100, 5.0)
+    assert (low, high) == pytest.approx((5 + 2 + 156 / 256, 5 + 3 + 156 / 256))
+
+
 @pytest.mark.parametrize("password", [None, b"secret", b"12345678"])
 def test_version_2_is_what_scapy_reads(password: bytes | None) -> None:
     from scapy.layers.inet import IP
