@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from pathlib import Path
@@ -203,12 +204,37 @@ class Vrrp(Model):
         return hash((self.instance, self.virtual_router_id))
 
 
+_Poll = Annotated[int, BeforeValidator(f.whole(-4, 17))]  # log2 s; chrony.conf(5) knows -7 to 24
+
+
 class Ntp(Model):
-    """The servers of time, and where they get theirs."""
+    """The servers of time, where they get theirs, and who else is heard; polls in log2 s, durations in s."""
 
     servers: Annotated[tuple[f.Label, ...], f.Unique, Field(min_length=1)]
+    witnesses: Annotated[tuple[f.Label, ...], f.Unique] = ()
     pool: tuple[f.Domain, ...]
     local_stratum: Annotated[int, BeforeValidator(f.whole(1, 15))]
+    minpoll: _Poll
+    maxpoll: _Poll
+    max_change: f.Duration
+    doubt: Annotated[float, BeforeValidator(f.whole_duration(1, 604_800))]
+
+    @property
+    def ignored(self) -> int:
+        """How many changes beyond `max_change` fill the time of `doubt`, at the longest interval between polls."""
+        return max(1, math.ceil(self.doubt / 2.0**self.maxpoll))
+
+    def asked_by(self, name: str) -> tuple[str, ...]:
+        """The nodes of the cluster that a node has as sources."""
+        known = self.servers if name in self.servers else (*self.servers, *self.witnesses)
+        return tuple(other for other in known if other != name)
+
+
+class NtpTimers(Model):
+    """Those of `Ntp` that a profile may set otherwise."""
+
+    minpoll: _Poll | None = None
+    maxpoll: _Poll | None = None
 
 
 class Tftp(Model):
@@ -262,6 +288,7 @@ class Profile(Model):
     only_with: f.Driver | None = None
     dhcp: DhcpTimers = DhcpTimers()
     dns: DnsTimers = DnsTimers()
+    ntp: NtpTimers = NtpTimers()
 
     def timers(self, section: str) -> dict[str, Any]:
         """What it sets in a section."""
@@ -315,6 +342,7 @@ class Inventory(Model):
                 "profile": profile,
                 "dhcp": self.dhcp.model_copy(update=chosen.timers("dhcp")),
                 "dns": self.dns.model_copy(update=chosen.timers("dns")),
+                "ntp": self.ntp.model_copy(update=chosen.timers("ntp")),
             }
         )
 

@@ -65,8 +65,7 @@ def mistakes(parts: Parts) -> Mistakes:
     if parts.vrrp is not None:
         yield from _priorities(parts.vrrp, parts)
     if parts.ntp is not None:
-        for n, name in enumerate(parts.ntp.servers):
-            yield from _serving(("ntp", "servers", n), name, parts)
+        yield from _ntp(parts.ntp, parts)
     yield from _claims(parts)
 
 
@@ -204,6 +203,25 @@ def _serving(key: Key, name: str, parts: Parts) -> Mistakes:
         have = [node.name for node in parts.nodes.values() if node.group == SERVING_GROUP]
         remedy = f"use one of: {', '.join(have)}" if have else f"put it into group {SERVING_GROUP}"
         yield key, f"{name} is in group {parts.nodes[name].group}, but only {SERVING_GROUP} serves this; {remedy}"
+
+
+def _ntp(plan: Ntp, parts: Parts) -> Mistakes:
+    for n, name in enumerate(plan.servers):
+        yield from _serving(("ntp", "servers", n), name, parts)
+    for n, name in enumerate(plan.witnesses):
+        key: Key = ("ntp", "witnesses", n)
+        if name not in parts.written_nodes:
+            yield key, unknown(name, parts.nodes, "node")
+        elif name in plan.servers:
+            yield key, f"{name} is a server of time already; name another node"
+    if len(plan.witnesses) == 1:
+        yield ("ntp", "witnesses"), "one that hears two servers differ cannot tell who lies; name two at least, or none"
+    if plan.minpoll > plan.maxpoll:
+        yield ("ntp", "minpoll"), "is more than maxpoll; lower it or raise maxpoll"
+    for name, profile in parts.profiles.items():
+        under = plan.model_copy(update=profile.timers("ntp"))
+        if under.minpoll > under.maxpoll and plan.minpoll <= plan.maxpoll:
+            yield ("profiles", name, "ntp"), "makes minpoll more than maxpoll; set both"
 
 
 def _records(dns: Dns, cluster: Cluster | None) -> Mistakes:

@@ -316,39 +316,78 @@ def transfers(place: Place) -> dict[tuple[str, str], frozenset[dns.Record] | Clu
 
 
 @dataclass(frozen=True)
-class Clock:
-    """A node's clock: how far it is from ours (s, the truth lies between the two), and whom it follows."""
+class Followed:
+    """Whom a node follows, as its chronyd says."""
 
-    ahead_at_least: float
-    ahead_at_most: float
     sources: tuple[Source, ...]
     tracking: Tracking
 
 
+@dataclass(frozen=True)
+class Clock(Followed):
+    """A node's clock, too: how far it is from ours (s, the truth lies between the two)."""
+
+    ahead_at_least: float
+    ahead_at_most: float
+
+
+def followed(node: Node) -> Followed:
+    """Whom a node follows now; raises NodeError and Malformed."""
+    said = node.run("chronyc -n -c sources && chronyc -n -c tracking", deadline=5.0, check=True).text.splitlines()
+    return Followed(clock.sources("\n".join(said[:-1])), clock.tracking(said[-1]))
+
+
+def origin(name: str, seen: Mapping[str, Followed | ClusterError], inventory: Inventory) -> str:
+    """Where a node has its time from in the end: a node that is a reference itself, or an address elsewhere.
+
+    Raises ProbeFailed for a node that has it from nobody, or in a circle.
+    """
+    nodes, way = {str(node.address): node.name for node in inventory.nodes.values()}, [name]
+    while True:
+        here = must(seen[way[-1]])
+        if here.tracking.refid == LOCAL_REFERENCE:
+            return way[-1]
+        address = ".".join(str(part) for part in bytes.fromhex(here.tracking.refid))
+        if here.tracking.leap == "Not synchronised":
+            raise ProbeFailed(f"{way[-1]} has its time from nobody", reason="nobody")
+        if address not in nodes:
+            return address
+        if nodes[address] in way:
+            raise ProbeFailed(f"{' from '.join([*way, nodes[address]])}: that is a circle", reason="circle")
+        way.append(nodes[address])
+
+
+LOCAL_REFERENCE = "7F7F0101"
+"""How chronyd names its own clock (chronyc(1), tracking)."""
+
+
 def clocks(place: Place) -> dict[str, Clock | ClusterError]:
-    """Every node's clock, once it follows somebody (a node may have come up only now) or time is up."""
-    servers_of_time = place.inventory.ntp.servers
-    return place.fleet.each(lambda node: _clock(node, node.name not in servers_of_time), limit=16)
+    """Every node's clock, once it follows somebody (a node may have come up only now) or time is up.
+
+    Servers that have no real time each are a reference of their own until they have heard each other.
+    """
+    servers, end = place.inventory.ntp.servers, Deadline.after(CLOCK_WAIT_S)
+    while True:
+        seen = place.fleet.each(lambda node: _clock(node, node.name not in servers, end), limit=16)
+        if end.passed or len(references(seen)) <= 1:
+            return seen
 
 
-def _clock(node: Node, client: bool) -> Clock:
-    end = Deadline.after(CLOCK_WAIT_S)
+def references(seen: Mapping[str, Followed | ClusterError]) -> list[str]:
+    """The nodes that tell others the time of their own clock, for want of a better one."""
+    return [n for n, one in seen.items() if isinstance(one, Followed) and one.tracking.refid == LOCAL_REFERENCE]
 
-    def take() -> tuple[tuple[Source, ...], Tracking]:
-        sources = node.run(["chronyc", "-n", "-c", "sources"], deadline=5.0, check=True).text
-        tracking = node.run(["chronyc", "-c", "tracking"], deadline=5.0, check=True).text
-        return clock.sources(sources), clock.tracking(tracking)
 
-    def settled(seen: tuple[tuple[Source, ...], Tracking]) -> bool:
-        # A server may wait for its peer's next poll, up to a minute; a client asks its servers in a burst.
+def _clock(node: Node, client: bool, end: Deadline) -> Clock:
+    def settled(seen: Followed) -> bool:
         # Reached is not yet followed: which source is followed is decided with the next sample.
-        reached = all(source.reach for source in seen[0]) and any(source.selected for source in seen[0])
-        return seen[1].leap == "Normal" and (not client or reached)
+        reached = all(source.reach for source in seen.sources) and any(source.selected for source in seen.sources)
+        return seen.tracking.leap == "Normal" and (not client or reached)
 
-    seen = take()
+    seen = followed(node)
     while not settled(seen) and not end.passed:
         time.sleep(0.2)
-        seen = take()
+        seen = followed(node)
     best: tuple[float, float] | None = None
     for _ in range(3):  # the quickest of three tells most
         before = time.time()
@@ -357,7 +396,7 @@ def _clock(node: Node, client: bool) -> Clock:
         if best is None or after - before < best[1] - best[0]:
             best = told - after, told - before
     assert best is not None
-    return Clock(best[0], best[1], *seen)
+    return Clock(seen.sources, seen.tracking, *best)
 
 
 def ntp_replies(place: Place) -> dict[str, NtpReply | ClusterError]:

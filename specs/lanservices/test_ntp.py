@@ -13,8 +13,11 @@ from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.inventory import Node as Plan
 from cluster.node import Node
-from cluster.probes.clock import ALARM, MAX_STRATUM, SERVER, NtpReply
-from specs.lanservices.looks import Clock, must
+from cluster.probes.clock import ALARM, MAX_STRATUM, SERVER, NtpReply, Source
+from specs.lanservices.looks import LOCAL_REFERENCE, Clock, Followed, must, origin, references
+
+# chronyd compares sources to what it can tell apart, on a quiet LAN some microseconds: that is no lie.
+LIE_S = 0.001
 
 Replies = dict[str, NtpReply | ClusterError]
 Clocks = dict[str, Clock | ClusterError]
@@ -23,7 +26,11 @@ Clocks = dict[str, Clock | ClusterError]
 MAX_DISTANCE_S = 1.5
 # A LAN keeps clocks within a few ms; TLS, Kerberos and make notice a second.  Ours: far from both.
 MAX_APART_S = 0.1
-LOCAL_REFERENCE = "7F7F0101"  # how chronyd names its own clock, chronyc(1), tracking
+
+
+def lies(source: Source) -> bool:
+    """Whether a source tells another time than its node has, by more than clocks differ."""
+    return abs(source.offset) >= LIE_S
 
 
 class Server(str):
@@ -93,31 +100,26 @@ class TestOnTheWire:
                 )
 
 
-def followed(inventory: Inventory, node: Plan) -> list[str]:
-    """The servers of time that a node is to have as sources: all but itself."""
-    return [name for name in inventory.ntp.servers if name != node.name]
+def asked(inventory: Inventory, node: Plan) -> tuple[str, ...]:
+    """The nodes that a node is to have as sources: the servers, and for a client the witnesses, too."""
+    return inventory.ntp.asked_by(node.name)
 
 
-@pytest.mark.semantics("ntp-sources")
-@pytest.mark.each("server", followed)
-def test_a_node_has_the_server_as_a_source(node: Node, server: str, clocks: Clocks, inventory: Inventory) -> None:
-    sources = [source.name for source in must(clocks[node.name]).sources]
-    address = str(inventory.nodes[server].address)
-    assert address in sources, f"{node.name} does not ask {server} ({address}); it asks {sources or 'nobody'}"
+@pytest.mark.semantics("ntp-sources", "ntp-majority")
+@pytest.mark.each("source", asked)
+def test_a_node_has_the_source(node: Node, source: str, clocks: Clocks, inventory: Inventory) -> None:
+    sources = [one.name for one in must(clocks[node.name]).sources]
+    address = str(inventory.nodes[source].address)
+    assert address in sources, f"{node.name} does not ask {source} ({address}); it asks {sources or 'nobody'}"
 
 
-def reached(inventory: Inventory, node: Plan) -> list[str]:
-    """The servers that a client must have heard; a server hears its peer at the peer's next poll only."""
-    return [] if node.name in inventory.ntp.servers else list(inventory.ntp.servers)
-
-
-@pytest.mark.semantics("ntp-sources")
-@pytest.mark.each("server", reached)
-def test_a_client_reaches_the_server(node: Node, server: str, clocks: Clocks, inventory: Inventory) -> None:
-    address = str(inventory.nodes[server].address)
-    reach = {source.name: source.reach for source in must(clocks[node.name]).sources}
-    assert address in reach, f"{node.name} does not ask {server}"
-    assert reach[address], f"{node.name} got no answer from {server} ({address}) in its last eight polls"
+@pytest.mark.semantics("ntp-sources", "ntp-majority")
+@pytest.mark.each("source", asked)
+def test_a_node_reaches_the_source(node: Node, source: str, clocks: Clocks, inventory: Inventory) -> None:
+    address = str(inventory.nodes[source].address)
+    reach = {one.name: one.reach for one in must(clocks[node.name]).sources}
+    assert address in reach, f"{node.name} does not ask {source}"
+    assert reach[address], f"{node.name} got no answer from {source} ({address}) in its last eight polls"
 
 
 @pytest.mark.semantics("ntp-selected")
@@ -131,21 +133,30 @@ def test_a_node_follows_one_source(node: Node, clocks: Clocks, inventory: Invent
 
 
 def of_a_client(inventory: Inventory, node: Plan) -> list[str]:
-    """The cluster's servers of time for each client; a server itself asks the pool too."""
-    return [] if node.name in inventory.ntp.servers else [" and ".join(inventory.ntp.servers)]
+    """All that a client may ask, in one line; a server itself asks the pool too."""
+    return [] if node.name in inventory.ntp.servers else [" and ".join(asked(inventory, node))]
 
 
 @pytest.mark.semantics("ntp-sources")
 @pytest.mark.each("only", of_a_client)
 def test_a_client_asks_nobody_else(node: Node, only: str, clocks: Clocks, inventory: Inventory) -> None:
-    known = {str(inventory.nodes[name].address) for name in inventory.ntp.servers}
+    known = {str(inventory.nodes[name].address) for name in inventory.ntp.asked_by(node.name)}
     others = sorted({source.name for source in must(clocks[node.name]).sources} - known)
     assert not others, f"{node.name} also asks {others}, not only {only}"
 
 
+@pytest.mark.semantics("ntp-majority")
+def test_a_client_has_three_to_vote(node: Node, clocks: Clocks, inventory: Inventory) -> None:
+    """Of two that differ, nobody can say who lies; a server has its own clock for that (`ntp.max_change`)."""
+    if node.name in inventory.ntp.servers:
+        return
+    fit = [source.name for source in must(clocks[node.name]).sources if source.reach and not lies(source)]
+    assert len(fit) >= 3, f"{node.name} has only {fit} to compare; a server that lies could not be outvoted"
+
+
 @pytest.mark.semantics("ntp-falseticker")
 def test_no_source_is_a_falseticker(node: Node, clocks: Clocks) -> None:
-    false = [source.name for source in must(clocks[node.name]).sources if source.state == "x"]
+    false = [source.name for source in must(clocks[node.name]).sources if source.state == "x" and lies(source)]
     assert not false, f"{node.name} holds {false} for falsetickers: they tell another time than the others"
 
 
@@ -177,3 +188,42 @@ def test_a_clock_agrees_with_the_others(node: Node, clocks: Clocks) -> None:
             assert apart < MAX_APART_S, (
                 f"{node.name} and {name} are at least {apart:.3f} s apart, {MAX_APART_S} at most"
             )
+
+
+# ---------------------------------------------------------------- one time for all
+
+
+def real_sources(clocks: Clocks, inventory: Inventory) -> dict[str, int]:
+    """The sources outside of the cluster that some server reaches, with their strata."""
+    ours = {str(node.address) for node in inventory.nodes.values()}
+    servers = [one for name in inventory.ntp.servers if isinstance(one := clocks[name], Followed)]
+    return {s.name: s.stratum for one in servers for s in one.sources if s.name not in ours and s.reach and s.stratum}
+
+
+@pytest.mark.semantics("ntp-orphan")
+def test_without_an_uplink_one_server_is_the_reference(clocks: Clocks, inventory: Inventory) -> None:
+    """And none is where real time can be reached."""
+    found, real = references(clocks), real_sources(clocks, inventory)
+    if real:
+        assert not found, f"{' and '.join(found)} tell the time of their own clocks, although {sorted(real)} answer"
+    else:
+        assert len(found) == 1, f"the reference for all is {' and '.join(found) or 'nobody'}, not one server"
+        assert found[0] in inventory.ntp.servers, f"the reference for all is {found[0]}, no server of time"
+
+
+@pytest.mark.semantics("ntp-orphan-stratum")
+def test_its_stratum_is_above_any_real_one(clocks: Clocks, inventory: Inventory) -> None:
+    """So that whoever hears both takes the real time."""
+    strata = {name: must(clocks[name]).tracking.stratum for name in references(clocks)}
+    wrong = {name: stratum for name, stratum in strata.items() if stratum != inventory.ntp.local_stratum}
+    assert not wrong, f"strata of references: {wrong}, the inventory says {inventory.ntp.local_stratum}"
+    above = {name: s for name, s in real_sources(clocks, inventory).items() if s >= inventory.ntp.local_stratum}
+    assert not above, f"real sources at or above the reference's stratum {inventory.ntp.local_stratum}: {above}"
+
+
+@pytest.mark.semantics("ntp-orphan")
+def test_a_node_has_its_time_from_where_all_have_it(node: Node, clocks: Clocks, inventory: Inventory) -> None:
+    mine, first = origin(node.name, clocks, inventory), origin(inventory.ntp.servers[0], clocks, inventory)
+    if mine not in inventory.nodes and first not in inventory.nodes:
+        return  # real sources, of which there may be several
+    assert mine == first, f"{node.name} has its time from {mine} in the end, {inventory.ntp.servers[0]} from {first}"

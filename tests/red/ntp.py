@@ -7,6 +7,7 @@ from tests.red.nodes import service
 
 SPEC = "lanservices/test_ntp.py::test_"
 WIRE = "lanservices/test_ntp.py::TestOnTheWire::test_"
+FAULTS = "lanservices/test_ntp_faults.py::test_"
 CONF = "/etc/chrony/chrony.conf"
 DATE = "/usr/local/bin/date"
 
@@ -74,7 +75,12 @@ ROUNDS = (
                 "a third server, which lies", "zeta", files=(CONF,), undo="systemctl restart chrony",
                 do=follows("zeta", ALPHA, "192.168.10.8", "192.168.10.2"),
                 red={
-                    f"{SPEC}a_client_asks_nobody_else[zeta-alpha and beta]": "zeta also asks ['192.168.10.2']",
+                    f"{SPEC}a_client_asks_nobody_else[zeta-*]": "zeta also asks ['192.168.10.2'], not only alpha and ",
+                    f"{SPEC}a_node_has_the_source[zeta-gamma]": "zeta does not ask gamma (192.168.10.21); it asks",
+                    f"{SPEC}a_node_has_the_source[zeta-delta]": "zeta does not ask delta (192.168.10.22); it asks",
+                    f"{SPEC}a_node_reaches_the_source[zeta-gamma]": "zeta does not ask gamma",
+                    f"{SPEC}a_node_reaches_the_source[zeta-delta]": "zeta does not ask delta",
+                    f"{SPEC}a_client_has_three_to_vote[zeta]": "could not be outvoted",
                     f"{SPEC}no_source_is_a_falseticker[zeta]": "zeta holds ['192.168.10.2'] for falsetickers",
                 },
             ),
@@ -82,23 +88,30 @@ ROUNDS = (
                 "a liar as the only server", "epsilon", files=(CONF,), undo="systemctl restart chrony",
                 do=follows("epsilon", "192.168.10.2"),
                 red={
-                    f"{SPEC}a_node_has_the_server_as_a_source[epsilon-*]": "it asks ['192.168.10.2']",
-                    f"{SPEC}a_client_reaches_the_server[epsilon-*]": "epsilon does not ask ",
-                    f"{SPEC}a_client_asks_nobody_else[epsilon-alpha and beta]": "epsilon also asks ['192.168.10.2']",
+                    f"{SPEC}a_node_has_the_source[epsilon-*]": "it asks ['192.168.10.2']",
+                    f"{SPEC}a_node_reaches_the_source[epsilon-*]": "epsilon does not ask ",
+                    f"{SPEC}a_client_asks_nobody_else[epsilon-*]": "epsilon also asks ['192.168.10.2']",
+                    f"{SPEC}a_client_has_three_to_vote[epsilon]": "epsilon has only ['192.168.10.2'] to compare",
                     f"{SPEC}a_node_is_near_its_source[epsilon]": "3.00",
                 },
             ),
             Break(
-                "servers that are none", "gamma", files=(CONF,), undo="systemctl restart chrony",
-                do=follows("gamma", "192.168.10.5", "192.168.10.8").replace(".8 iburst", ".8 port 1234 iburst"),
+                "servers that are none", "psi", files=(CONF,), undo="systemctl restart chrony",
+                do=follows("psi", "192.168.10.24", "192.168.10.8").replace(".8 iburst", ".8 port 1234 iburst"),
                 red={
-                    f"{SPEC}a_node_has_the_server_as_a_source[gamma-alpha]": "gamma does not ask alpha (192.168.10.6)",
-                    f"{SPEC}a_client_reaches_the_server[gamma-alpha]": "gamma does not ask alpha",
-                    f"{SPEC}a_client_reaches_the_server[gamma-beta]": "gamma got no answer from beta (192.168.10.8)",
-                    f"{SPEC}a_client_asks_nobody_else[gamma-alpha and beta]": "gamma also asks ['192.168.10.5']",
-                    f"{SPEC}a_node_follows_one_source[gamma]": "gamma has selected no source; states: {",
-                    f"{SPEC}a_node_is_synchronised[gamma]": "chronyd on gamma says: Not synchronised",
-                    f"{SPEC}a_node_has_a_usable_stratum[gamma]": "gamma has stratum 0",
+                    f"{SPEC}a_node_has_the_source[psi-alpha]": "psi does not ask alpha (192.168.10.6)",
+                    f"{SPEC}a_node_has_the_source[psi-gamma]": "psi does not ask gamma",
+                    f"{SPEC}a_node_has_the_source[psi-delta]": "psi does not ask delta",
+                    f"{SPEC}a_node_reaches_the_source[psi-alpha]": "psi does not ask alpha",
+                    f"{SPEC}a_node_reaches_the_source[psi-gamma]": "psi does not ask gamma",
+                    f"{SPEC}a_node_reaches_the_source[psi-delta]": "psi does not ask delta",
+                    f"{SPEC}a_node_reaches_the_source[psi-beta]": "psi got no answer from beta (192.168.10.8)",
+                    f"{SPEC}a_client_asks_nobody_else[psi-*]": "psi also asks ['192.168.10.24']",
+                    f"{SPEC}a_client_has_three_to_vote[psi]": "psi has only [] to compare",
+                    f"{SPEC}a_node_follows_one_source[psi]": "psi has selected no source; states: {",
+                    f"{SPEC}a_node_is_synchronised[psi]": "chronyd on psi says: Not synchronised",
+                    f"{SPEC}a_node_has_a_usable_stratum[psi]": "psi has stratum 0",
+                    f"{SPEC}a_node_has_its_time_from_where_all_have_it[psi]": "psi has its time from nobody",
                 },
             ),
             Break(
@@ -108,5 +121,53 @@ ROUNDS = (
             ),
         ),
         k="not TestOnTheWire",
+    ),
+    Round(
+        "ntp: two references",
+        ("specs/lanservices/test_ntp.py",),
+        (
+            Break(
+                "a reference of its own", "beta", files=(CONF,), undo="systemctl restart chrony",
+                do=f"sed -i '/^server/d; s/^local stratum .*/local stratum 11 orphan/' {CONF}; "
+                "systemctl restart chrony",
+                red={
+                    f"{SPEC}a_node_has_the_source[beta-alpha]": "beta does not ask alpha (192.168.10.6)",
+                    f"{SPEC}a_node_reaches_the_source[beta-alpha]": "beta does not ask alpha",
+                    f"{SPEC}without_an_uplink_one_server_is_the_reference": "is alpha and beta, not one server",
+                    f"{SPEC}its_stratum_is_above_any_real_one": "references: {'beta': 11}, the inventory says 10",
+                    f"{SPEC}a_node_has_its_time_from_where_all_have_it[beta]":
+                        "beta has its time from beta in the end, alpha from alpha",
+                },
+            ),
+        ),
+        k="one_server or any_real_one or where_all_have_it or the_source", again="one_server", settled=("ntp",),
+    ),
+    Round(
+        "ntp: a cluster that believes a liar",
+        ("specs/lanservices/test_ntp_faults.py", "specs/lanservices/test_ntp.py"),
+        (
+            Break(
+                "a client of one server", "zeta", files=(CONF,), undo="systemctl restart chrony",
+                do=f"{follows('zeta', ALPHA)}; sed -i /^maxjitter/d {CONF}; systemctl restart chrony",
+                red={
+                    f"{FAULTS}a_client_rejects_a_server_that_lies[zeta]": "zeta does not hold alpha, 5 s ahead",
+                    f"{FAULTS}it_goes_on_with_an_honest_server[zeta]": "zeta follows ['192.168.10.6'] while alpha lies",
+                    f"{FAULTS}nobody_follows_the_lie[zeta]": "s of alpha, 0.1 s at most",
+                },
+            ),
+            *(
+                Break(
+                    "references that go before real time", node, files=(CONF,), undo="systemctl restart chrony",
+                    do=f"sed -i 's/^local stratum .*/local stratum 2 orphan/' {CONF}; systemctl restart chrony",
+                    red={
+                        f"{FAULTS}real_time_comes_before_the_reference[*]": " has its time from alpha ",
+                        f"{FAULTS}a_cut_uplink_moves_nobody[*]": " has its time from alpha ",
+                        f"{FAULTS}without_real_time_all_agree_on_one_reference[*]": "alpha has stratum 2",
+                    },
+                )
+                for node in ("alpha", "beta")
+            ),
+        ),
+        k="test_ntp_faults", again="test_ntp.py", disruptive=True, profile="short", settled=("ntp",),
     ),
 )  # fmt: skip

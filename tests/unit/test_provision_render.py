@@ -168,8 +168,12 @@ def test_who_asks_whom(bundles: dict[str, dict[str, bytes]]) -> None:
     assert lines("alpha", "base/resolv.conf", "nameserver") == ["127.0.0.1", "192.168.10.8"]
     assert lines("beta", "base/resolv.conf", "nameserver") == ["127.0.0.1", "192.168.10.6"]
     assert lines("zeta", "base/resolv.conf", "nameserver") == ["192.168.10.6", "192.168.10.8"]
-    assert lines("zeta", "base/chrony.conf", "server") == ["192.168.10.6", "192.168.10.8"]
-    assert lines("alpha", "base/chrony.conf", "peer") == ["192.168.10.8"]
+    pair, gamma, delta = ["192.168.10.6", "192.168.10.8"], "192.168.10.21", "192.168.10.22"
+    assert lines("zeta", "base/chrony.conf", "server") == [*pair, gamma, delta]
+    assert lines("gamma", "base/chrony.conf", "server") == [*pair, delta]
+    assert lines("alpha", "base/chrony.conf", "server") == ["192.168.10.8"]
+    assert lines("gamma", "base/chrony.conf", "allow") and not lines("zeta", "base/chrony.conf", "allow")
+    assert lines("alpha", "base/chrony.conf", "maxchange") == ["0.1"]
     assert lines("alpha", "base/chrony.conf", "pool") and not lines("zeta", "base/chrony.conf", "pool")
 
 
