@@ -13,11 +13,30 @@ from chaos.faults.block import MATCHES, Block
 from chaos.faults.fault import Fault, Kind, Means
 from chaos.faults.on_node import unit_name
 from chaos.faults.power_off import PowerOff
+from chaos.faults.record import Record, Spoil
 from chaos.faults.service import Crash, Stop
 from chaos.faults.skew import Skew
+from chaos.faults.stranger import Stranger
+from chaos.faults.time_source import TimeSource
 from cluster.errors import InputError
 
-__all__ = ["FAULTS", "Block", "Crash", "Fault", "Kind", "Means", "PowerOff", "Skew", "Stop", "data", "from_data"]
+__all__ = [
+    "FAULTS",
+    "Block",
+    "Crash",
+    "Fault",
+    "Kind",
+    "Means",
+    "PowerOff",
+    "Record",
+    "Skew",
+    "Spoil",
+    "Stop",
+    "Stranger",
+    "TimeSource",
+    "data",
+    "from_data",
+]
 
 FAULTS: Mapping[str, Kind] = {
     PowerOff.kind: Kind(
@@ -39,6 +58,12 @@ FAULTS: Mapping[str, Kind] = {
         "let one service's clock be OFFSET seconds ahead",
         lambda a: Skew(a[0], unit_name(a[1]), a[2]),
     ),
+    Record.kind: Kind(
+        ("NODE", "TEXT"), "add a TXT record to the zone of the primary name server", lambda a: Record(*a)
+    ),
+    Spoil.kind: Kind(("NODE",), "add a line that is no record to the zone of the primary", lambda a: Spoil(*a)),
+    Stranger.kind: Kind(("NODE",), "give a node an address outside of the LAN", lambda a: Stranger(*a)),
+    TimeSource.kind: Kind(("NODE", "ADDRESS"), "let a node ask one more server for the time", lambda a: TimeSource(*a)),
 }
 
 

@@ -25,6 +25,10 @@ systemd reads drop-ins of all folders by their names (systemd.unit(5)): this one
 TIMER = "rpicluster-undo-"
 TABLE = "rpicluster_chaos_"
 """How the names of our nftables tables begin; no other table is ever touched."""
+MARK = "rpicluster-chaos"
+"""What a line that a fault writes into a file ends with, as a comment."""
+LABEL = "lo:rpichaos"
+"""The label of an address that a fault makes (ip-address(8))."""
 UNIT_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789@._-")
 
 SWEEP = f"""
@@ -36,6 +40,8 @@ done
 LEFT = f"""
 ls /run/systemd/system/*/{DROP_IN} 2>/dev/null || true
 nft list tables 2>/dev/null | grep {TABLE} || true
+grep -rls '{MARK}$' /etc/bind/zones/master || true
+ip -o -4 address show label {LABEL} | cut -d' ' -f2-7
 systemctl list-units --all --plain --no-legend --no-pager '{TIMER}*.timer' | cut -d' ' -f1
 """
 

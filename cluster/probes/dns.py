@@ -33,7 +33,7 @@ from cluster.wait import Deadline
 
 PORT = 53
 T = TypeVar("T")
-_TSIG_ERRORS = (
+TSIG_ERRORS = (
     dns.tsig.PeerError,
     dns.tsig.BadSignature,
     dns.tsig.BadKey,
@@ -202,7 +202,7 @@ def _ask(
             sock.sendall(len(request).to_bytes(2) + request if tcp else request)
             while True:
                 sock.settimeout(max(end.left, 0.001))
-                data = _read_tcp(sock, end, what) if tcp else sock.recv(65535)
+                data = read_tcp(sock, end, what) if tcp else sock.recv(65535)
                 seconds = time.monotonic() - began
                 try:
                     answer = read(data)
@@ -219,7 +219,8 @@ def _ask(
             raise ProbeFailed(f"{failure}{strays}", reason=failure.reason) from error
 
 
-def _read_tcp(sock: socket.socket, end: Deadline, what: str) -> bytes:
+def read_tcp(sock: socket.socket, end: Deadline, what: str) -> bytes:
+    """One message over TCP, without its length; raises ProbeFailed (`closed`) and OSError."""
     got, want = b"", 2
     while len(got) < want:
         sock.settimeout(max(end.left, 0.001))
@@ -302,8 +303,8 @@ def axfr(
     except dns.xfr.TransferError as error:
         rcode = dns.rcode.to_text(error.rcode)
         raise ProbeFailed(f"{what}: {rcode}", reason=rcode) from error
-    except _TSIG_ERRORS as error:
-        raise ProbeFailed(f"{what}: {error}", reason=_tsig_reason(error)) from error
+    except TSIG_ERRORS as error:
+        raise ProbeFailed(f"{what}: {error}", reason=tsig_reason(error)) from error
     except dns.exception.Timeout as error:
         raise ProbeFailed(f"{what}: no answer in time", reason="timeout") from error
     except (OSError, EOFError) as error:
@@ -318,7 +319,8 @@ def axfr(
     )
 
 
-def _tsig_reason(error: dns.exception.DNSException) -> str:
+def tsig_reason(error: dns.exception.DNSException) -> str:
+    """What is wrong with a key or a signature, in RFC 8945's words."""
     if isinstance(error, dns.tsig.PeerBadKey | dns.tsig.BadKey | dns.message.UnknownTSIGKey):
         return "BADKEY"
     if isinstance(error, dns.tsig.PeerBadTime | dns.tsig.BadTime):
@@ -360,8 +362,8 @@ def update(
         try:
             response = dns.message.from_wire(data, keyring=request.keyring, request_mac=request.mac)
         except dns.exception.DNSException as error:
-            if data[:2] == raw[:2] and isinstance(error, _TSIG_ERRORS):
-                raise ProbeFailed(f"update {zone} @{server}: {error}", reason=_tsig_reason(error)) from error
+            if data[:2] == raw[:2] and isinstance(error, TSIG_ERRORS):
+                raise ProbeFailed(f"update {zone} @{server}: {error}", reason=tsig_reason(error)) from error
             raise wire.Malformed(f"{type(error).__name__}: {error}") from error
         same = response.id == request.id and response.opcode() == dns.opcode.UPDATE
         return dns.rcode.to_text(response.rcode()) if same and response.flags & dns.flags.QR else None

@@ -54,6 +54,17 @@ def test_a_transfer_with_another_key_is_refused(node: Node, zone: str, inventory
     assert refused.value.reason in (*NO, "BADSIG", "BADKEY"), f"{node.name} did not refuse, it failed: {refused.value}"
 
 
+@pytest.mark.semantics("dns-transfer-peer")
+@pytest.mark.each("zone", zones_of)
+def test_a_transfer_with_the_key_is_refused_to_a_wrong_host(node: Node, zone: str) -> None:
+    """The node itself has the key, and is not whom it is for; that the right hosts are served is another spec."""
+    words = ["dig", "+tries=1", "+time=2", "-k", "/etc/bind/transfer.key", f"@{node.address}", zone, "AXFR"]
+    said = node.run(words, sudo=True, deadline=5.0).text
+    given = [line for line in said.splitlines() if line and not line.startswith(";") and "\tTSIG\t" not in line]
+    assert not given, f"{node.name} gave {zone} ({len(given)} records) to a host that has the key, but no business"
+    assert "; Transfer failed." in said, f"{node.name} did not refuse {zone}: {said.strip()[-200:]}"
+
+
 @pytest.mark.semantics("dns-updates")
 @pytest.mark.each("zone", zones_of)
 def test_an_update_without_the_key_is_refused(node: Node, zone: str) -> None:

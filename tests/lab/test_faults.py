@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from chaos.faults import Block, Crash, Fault, Skew, Stop
-from chaos.faults.on_node import LIMIT_S, left_on
+from chaos.faults import Block, Crash, Fault, Record, Skew, Spoil, Stop, Stranger, TimeSource
+from chaos.faults.on_node import LIMIT_S, left_on, sweep
+from chaos.faults.record import record_name
+from chaos.faults.stranger import ADDRESS
 from chaos.lasting import lasting
 from cluster import journal
 from cluster.errors import ProbeFailed, Refused
 from cluster.health import Health
 from cluster.inventory import Inventory
 from cluster.node import Fleet
-from cluster.probes import clock, http, tftp
+from cluster.probes import clock, dns, http, tftp
 from cluster.wait import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,3 +111,29 @@ def chaos(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "chaos", *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def test_an_edited_zone_is_as_before_but_for_a_newer_serial(inventory: Inventory, fleet: Fleet) -> None:
+    """Also for the provisioner, which would change nothing; and the node can take the edit back by itself."""
+    alpha, zone = fleet["alpha"], f"{inventory.cluster.zone}."
+    name, operator = record_name(inventory), str(inventory.network.operator.address)
+    before = dns.serial(alpha.address, zone)
+    edits = (Record("alpha", "one"), Stranger("beta"), TimeSource("beta", operator))
+    with lasting(inventory, fleet, *edits) as means:
+        assert dns.query(alpha.address, name, "TXT").records == ('"one"',)
+        assert left_on(alpha)[0].endswith(f"db.{inventory.cluster.zone}") and ADDRESS in " ".join(
+            left_on(fleet["beta"])
+        )
+        assert operator in fleet["beta"].run(["chronyc", "-n", "-c", "sources"]).text
+    assert not left_on(alpha) and not left_on(fleet["beta"])
+    assert operator not in fleet["beta"].run(["chronyc", "-n", "-c", "sources"]).text
+    with lasting(inventory, fleet, Spoil("alpha")):
+        assert dns.serial(alpha.address, zone) == (before + 2) % 2**32, "the zone is served as it was"
+    Record("alpha", "two").apply(means)
+    sweep(alpha)
+    assert not left_on(alpha) and dns.query(alpha.address, name, "TXT").rcode == "NXDOMAIN"
+    assert dns.serial_newer(dns.serial(alpha.address, zone), before)
+    words = [sys.executable, "-m", "provision", "alpha", "--check"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert healthy(inventory, fleet)

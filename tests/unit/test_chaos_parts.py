@@ -109,7 +109,10 @@ def means(tmp_path: Path) -> Means:
     return Means(inventory, Fleet(inventory), Switches())
 
 
-ARGUMENTS = {"NODE": "alpha", "PEER": "beta", "UNIT": "keepalived", "TRAFFIC": "vrrp", "OFFSET": "-2.5"}
+ARGUMENTS = {"NODE": "alpha", "PEER": "beta", "UNIT": "keepalived", "TRAFFIC": "vrrp", "OFFSET": "-2.5"} | {
+    "TEXT": "hello-1",
+    "ADDRESS": "192.0.2.1",
+}
 
 
 def made() -> list[Fault]:
@@ -164,6 +167,8 @@ def test_every_registered_fault_can_be_made_and_named() -> None:
         ("stop", ["alpha", ""], "not the name of a service"),
         ("block", ["alpha", "beta", "smoke"], "known: all, vrrp"),
         ("block", ["alpha", "alpha", "all"], "cannot be cut from itself"),
+        ("record", ["alpha", 'a" "b'], "write up to 63 lower-case letters"),
+        ("source", ["alpha", "192.0.2.256"], "not an IPv4 address"),
         ("skew", ["alpha", "chrony", "soon"], "write seconds"),
         ("skew", ["alpha", "chrony", "0"], "write seconds"),
         ("skew", ["alpha", "chrony", "nan"], "write seconds"),
