@@ -130,6 +130,10 @@ LINES = {
     "dns-udp-and-tcp": Line("The same is answered over UDP and over TCP.", "RFC 7766 section 5"),
     "dns-floating": Line("The same is answered on the floating address.", "ours"),
     "dns-transfer-key": Line("Zones are transferred to who has the key of the pair, by both.", "RFC 8945 section 5"),
+    "dns-transfer-peer": Line(
+        "With the key, too, they go to the other server and to where the cluster is verified from only.",
+        "named.conf(5), allow-transfer",
+    ),
     "dns-recursion": Line("Recursion is for the LAN only.", "RFC 5358 section 4"),
     "dns-version": Line("The version is told to nobody.", "named.conf(5), version"),
     "dns-updates": Line("Updates without a key are refused.", "RFC 2136 section 3.3"),

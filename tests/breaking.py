@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cluster.health import Health
-from cluster.inventory import Inventory
+from cluster.inventory import PRODUCTION, Inventory
 from cluster.node import Fleet
 from cluster.wait import until
 from lab.lab import Lab
@@ -65,6 +65,8 @@ class Round:
     """`k` after healing, where it is another."""
     disruptive: bool = False
     slow: bool = False
+    profile: str = PRODUCTION
+    """Whose timers the nodes have meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def play(chosen: Round, lab: Lab, fleet: Fleet, specs: Specs) -> Played:
     """Break, look, heal, wait until it has recovered, look again."""
 
     def look(k: str | None) -> Result:
-        return specs(*chosen.specs, k=k, disruptive=chosen.disruptive, slow=chosen.slow)
+        how = {"disruptive": chosen.disruptive, "slow": chosen.slow, "profile": chosen.profile}
+        return specs(*chosen.specs, k=k, **how)
 
     with broken(chosen.breaks, lab):
         _await(chosen.ready, lab.inventory, fleet)

@@ -20,7 +20,7 @@ import pytest
 
 from cluster import power
 from cluster.health import Health
-from cluster.inventory import Inventory, load
+from cluster.inventory import PRODUCTION, Inventory, load
 from cluster.node import Fleet
 from lab.privilege import elevate
 from tests.outcomes import Result, read
@@ -68,6 +68,20 @@ def inventory() -> Inventory:
     return model
 
 
+@pytest.fixture(scope="module")
+def profile(inventory: Inventory) -> Iterator[Callable[[str], None]]:
+    """Give the nodes a profile's timers, `profile("short")`; at the module's end they have the usual ones again."""
+    given = [PRODUCTION]
+
+    def under(name: str) -> None:
+        if given[-1] != name:
+            given.append(name)
+            _must("provision", "all", f"--profile={name}")
+
+    yield under
+    under(PRODUCTION)
+
+
 def _must(*words: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
@@ -110,10 +124,11 @@ def specs(inventory: Inventory) -> Callable[..., Result]:
         slow: bool = False,
         timeout: float = 180,
         inventory: Path = inventory.path,
+        profile: str = PRODUCTION,
     ) -> Result:
         with tempfile.TemporaryDirectory() as folder:
             junit = Path(folder, "junit.xml")
-            words = ["-q", "--no-report", "-p", "no:cacheprovider", f"--inventory={inventory}"]
+            words = ["-q", "--no-report", "-p", "no:cacheprovider", f"--inventory={inventory}", f"--profile={profile}"]
             words += [f"--junitxml={junit}", *(["-k", k] if k else []), *(["--disruptive"] if disruptive else [])]
             words += ["--slow"] if slow else []
             done = subprocess.run(

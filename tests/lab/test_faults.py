@@ -136,4 +136,4 @@ def test_an_edited_zone_is_as_before_but_for_a_newer_serial(inventory: Inventory
     words = [sys.executable, "-m", "provision", "alpha", "--check"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert healthy(inventory, fleet)
+    until(lambda: healthy(inventory, fleet), deadline=20, what="both servers have the zone", every=0.5)

@@ -6,11 +6,14 @@ from tests.breaking import Break, Round
 
 SPEC = "lanservices/test_dns.py::test_"
 NO = "lanservices/test_dns_refusals.py::test_"
+NEWS = "lanservices/test_dns_changes.py::test_"
+ALONE = "lanservices/test_dns_alone.py::test_"
 LOCAL, OPTIONS, KEY = (f"/etc/bind/{name}" for name in ("named.conf.local", "named.conf.options", "transfer.key"))
 MASTER = "/etc/bind/zones/master/db.clust0r"
 SECOND, REVERSE = (f"/etc/bind/zones/secondary/db.{zone}" for zone in ("clust0r", "10.168.192.in-addr.arpa"))
 JOURNALS = tuple(f"/var/lib/bind/db.{zone}.jnl" for zone in ("clust0r", "10.168.192.in-addr.arpa"))
 RESTART = "systemctl restart named"
+CHECKER, RNDC = (f"/usr/local/sbin/{name}" for name in ("named-checkconf", "rndc"))
 
 ROUNDS = (
     Round(
@@ -82,12 +85,14 @@ ROUNDS = (
         (
             Break(
                 "a primary open to everybody", "alpha", files=(LOCAL, OPTIONS), undo=RESTART,
-                do=f"sed -i 's/version none/version \"9.9.9\"/' {OPTIONS}; "
+                do=f"sed -i 's/version none/version \"9.9.9\"/; /^acl copiers/a 192.168.10.6;' {OPTIONS}; "
                 f"sed -i 's/allow-transfer {{.*/allow-transfer {{ any; }};/; "
                 f"s/notify explicit/allow-update {{ any; }};&/' {LOCAL}; {RESTART}",
                 red={
                     f"{NO}a_transfer_without_the_key_is_refused[alpha-*]": "records) to somebody without the key",
                     f"{NO}an_update_without_the_key_is_refused[alpha-*]": "answered NOERROR to an unsigned update of",
+                    f"{NO}a_transfer_with_the_key_is_refused_to_a_wrong_host[alpha-*]":
+                        "records) to a host that has the key, but no business",
                     f"{NO}the_version_is_not_told[alpha]": "alpha tells its version to anybody: 9.9.9",
                 },
             ),
@@ -116,5 +121,60 @@ ROUNDS = (
         ),
         k="the_server_is_authoritative or a_resolver_that_knows_both",
         settled=("dns", "floating address"),
+    ),
+    Round(
+        "dns: news that is not told",
+        ("specs/lanservices/test_dns_changes.py", "specs/lanservices/test_dns.py"),
+        (
+            Break(
+                "a primary that keeps its news to itself", "alpha", files=(LOCAL,),
+                do=f"sed -i 's/notify explicit/notify no/; s/from-differences yes/from-differences no/' {LOCAL}; "
+                f"systemctl stop named; rm -f {' '.join(JOURNALS)}; systemctl start named",
+                undo=f"systemctl stop named; rm -f {' '.join(JOURNALS)}; systemctl start named",
+                red={
+                    f"{NEWS}a_change_is_served_by_the_secondary_at_once":
+                        "beta was not notified of clust0r.; it heard ()",
+                    f"{NEWS}a_change_travels_as_differences": ", not IXFR",
+                    f"{NEWS}differences_hold_the_new_record_only": "asked for differences, alpha gives: whole",
+                },
+            ),
+            Break(
+                "tools that know better", "alpha", files=(CHECKER, RNDC),
+                do=f"printf '#!/bin/sh\nexit 0\n' > {CHECKER}; "
+                f"printf '#!/bin/sh\n[ $1 = reload ] || exec /usr/sbin/rndc \"$@\"\nsystemctl restart named\n' "
+                f"> {RNDC}; "
+                f"chmod 0755 {CHECKER} {RNDC}",
+                red={
+                    f"{NEWS}a_zone_that_does_not_load_replaces_none_that_does": "SOA clust0r. @192.168.10.6: SERVFAIL",
+                    f"{NEWS}the_checker_refuses_a_zone_that_does_not_load": "ends with 0 and does not name the line",
+                },
+            ),
+            Break(
+                "a secondary open to everybody", "beta", files=(OPTIONS,), undo=RESTART,
+                do=f"sed -i -E 's/allow-(query|recursion) [{{] lan; [}}]/allow-\\1 {{ any; }}/' {OPTIONS}; {RESTART}",
+                red={f"{NEWS}a_stranger_is_refused[beta]": "beta answers NOERROR to 198.51.100.77, which is not on "},
+            ),
+        ),
+        k="test_dns_changes and not announced", again="same_serial or same_records", disruptive=True, profile="short",
+        settled=("dns", "dns serial"),
+    ),
+    Round(
+        "dns: a secondary that asks too seldom",
+        tuple(f"specs/lanservices/test_dns{name}.py" for name in ("_changes", "_alone", "")),
+        (
+            Break(
+                "every ten minutes, and nothing on its disk", "beta", files=(LOCAL,), undo=RESTART,
+                do=f"sed -i 's/min-refresh-time .*/min-refresh-time 600;/; /file .*secondary/d' {LOCAL}; {RESTART}",
+                red={
+                    f"{NEWS}a_change_that_is_not_announced_is_there_within_refresh": "REFRESH is 10 s",
+                    f"{ALONE}the_secondary_answers_with_authority_until_expire[*]": "did not answer until EXPIRE, 40 s",
+                    f"{ALONE}it_does_so_after_a_restart_of_its_own[*]": "SERVFAIL without authority ",
+                    f"{ALONE}after_expire_it_says_that_it_cannot[*]": " s, EXPIRE 40",
+                    f"{ALONE}a_resolver_that_knows_both_waits_for_its_own_timeout_at_most": "no server answered",
+                },
+            ),
+        ),
+        k="not_announced or test_dns_alone", again="same_serial or same_records", disruptive=True, profile="short",
+        settled=("dns", "dns serial"),
     ),
 )  # fmt: skip

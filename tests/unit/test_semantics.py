@@ -10,9 +10,6 @@ from tests.semantics import PAGE, Spec, of, page, red, specs
 #: Lines that have no spec yet.
 MISSING = {
     *(key for key in LINES if key.startswith("dhcp-")),
-    *("dns-notify", "dns-ixfr", "dns-notify-blocked", "dns-alone", "dns-alone-restarted", "dns-expired"),
-    *("dns-stub", "dns-bad-zone"),
-    *("ntp-majority", "ntp-orphan", "ntp-orphan-stratum"),
 }
 
 

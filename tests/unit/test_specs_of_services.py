@@ -10,20 +10,27 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import ntplib  # type: ignore[import-untyped]
 import pytest
 
 from cluster.errors import ClusterError, ProbeFailed
 from cluster.inventory import Inventory, load
 from cluster.node import Node
+from cluster.probes import clock
 from cluster.probes.clock import NtpReply, Source, Tracking
 from cluster.probes.dhcp import FailoverState, Lease, LeaseEntry, Offer
+from cluster.probes.dns import Answer, Lookup
 from cluster.probes.vrrp import Advertisement
 from specs.cluster import test_addresses as addresses
 from specs.lanservices import test_dhcp as dhcp
 from specs.lanservices import test_dhcp_pair as dhcp_pair
+from specs.lanservices import test_dns_alone as dns_alone
 from specs.lanservices import test_floating_address as floating
 from specs.lanservices import test_ntp as ntp
-from specs.lanservices.looks import Clock, Leases, Life, dhcp_clock
+from specs.lanservices import test_ntp_faults as ntp_faults
+from specs.lanservices import upstream
+from specs.lanservices.looks import LOCAL_REFERENCE, Clock, Followed, Leases, Life, dhcp_clock, origin
+from specs.profiles import affordable
 
 INVENTORY = load()
 ALPHA, BETA, GAMMA = (
@@ -33,7 +40,7 @@ RELEASED = 1_800_000_000.0
 FLOATING = str(INVENTORY.network.floating)
 
 
-def red(spec: Callable[..., None], *arguments: Any) -> str:
+def red(spec: Callable[..., object], *arguments: Any) -> str:
     """What a spec complains of, in one line."""
     with pytest.raises((AssertionError, ClusterError, pytest.fail.Exception)) as caught:
         spec(*arguments)
@@ -48,7 +55,7 @@ SOURCES = (
     Source("^", "+", BETA.address, 11, 6, 0o377, 3.0, 0.0, 0.0, 0.0),
 )
 TRACKING = Tracking("C0A80A06", ALPHA.address, 11, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 16.0, "Normal")
-CLOCK = Clock(-0.001, 0.001, SOURCES, TRACKING)
+CLOCK = Clock(SOURCES, TRACKING, -0.001, 0.001)
 SERVER = ntp.Server("alpha", ALPHA.address)
 
 
@@ -79,7 +86,7 @@ def test_a_server_of_time_that_cannot_be_trusted(spec: str, change: Mapping[str,
     [
         (
             ntp.test_no_source_is_a_falseticker,
-            replace(CLOCK, sources=(SOURCES[0], replace(SOURCES[1], state="x"))),
+            replace(CLOCK, sources=(SOURCES[0], replace(SOURCES[1], state="x", offset=-0.01))),
             "falsetickers",
         ),
         (
@@ -110,7 +117,7 @@ def test_a_slow_look_does_not_make_clocks_differ() -> None:
 
 
 def test_the_reference_for_all_follows_nobody() -> None:
-    local = replace(CLOCK, sources=(), tracking=replace(TRACKING, refid=ntp.LOCAL_REFERENCE))
+    local = replace(CLOCK, sources=(), tracking=replace(TRACKING, refid=LOCAL_REFERENCE))
     ntp.test_a_node_follows_one_source(ALPHA, {"alpha": local}, INVENTORY)
     assert "no source" in red(ntp.test_a_node_follows_one_source, GAMMA, {"gamma": local}, INVENTORY)
 
@@ -267,3 +274,149 @@ def test_questions_follow_the_inventory() -> None:
     node = INVENTORY.nodes["zeta"].model_copy(update={"name": "eta"})
     grown = INVENTORY.model_copy(update={"nodes": {**INVENTORY.nodes, "eta": node}})
     assert asked(grown) - asked(INVENTORY) == {"eta-A", "eta-PTR"}
+
+
+# ---------------------------------------------------------------- while something is wrong, as it was recorded
+
+FOLLOWED = Followed(SOURCES, TRACKING)
+"""Of gamma: it follows alpha, and hears beta."""
+
+
+def lying(state: str, selected: str, offset: float = 0.0, told: float = 0.0) -> ntp_faults.Lie:
+    """Alpha lied: gamma holds it for `state`, follows `selected`, went `offset` s; beta told a time `told` s off."""
+    sources = tuple(replace(s, state="*" if s.name == selected else state) for s in SOURCES)
+    seen = {"gamma": Followed(sources, replace(TRACKING, last_offset=offset)), "beta": FOLLOWED}
+    return ntp_faults.Lie("alpha", ALPHA.address, [seen], [{"beta": replace(REPLY, offset=told)}], 3.0)
+
+
+MEASURED: list[tuple[str, object]] = []
+
+
+def measured(name: str, value: object) -> None:
+    MEASURED.append((name, value))
+
+
+def test_a_lie_that_was_rejected() -> None:
+    good = lying("x", BETA.address)
+    ntp_faults.test_a_client_rejects_a_server_that_lies("gamma", good, measured)
+    ntp_faults.test_it_goes_on_with_an_honest_server("gamma", good, INVENTORY)
+    ntp_faults.test_nobody_follows_the_lie("gamma", good)
+    ntp_faults.test_nobody_follows_the_lie("alpha", good)
+    ntp_faults.test_the_other_servers_go_on_telling_the_time(good)
+
+
+def test_a_lie_that_was_believed() -> None:
+    bad = lying("+", ALPHA.address, offset=-4.9, told=4.9)
+    assert "does not hold alpha, 5 s ahead, for a falseticker after 3.0 s" in red(
+        ntp_faults.test_a_client_rejects_a_server_that_lies, "gamma", bad, measured
+    )
+    assert f"gamma follows ['{ALPHA.address}'] while alpha lies" in red(
+        ntp_faults.test_it_goes_on_with_an_honest_server, "gamma", bad, INVENTORY
+    )
+    assert "gamma follows nobody" in red(
+        ntp_faults.test_it_goes_on_with_an_honest_server, "gamma", lying("x", "nobody"), INVENTORY
+    )
+    assert "gamma went 4.900 s with the 5 s of alpha" in red(ntp_faults.test_nobody_follows_the_lie, "gamma", bad)
+    assert "beta told a time +4.900 s off" in red(ntp_faults.test_the_other_servers_go_on_telling_the_time, bad)
+
+
+def test_a_time_that_goes_in_circles_has_no_origin() -> None:
+    def at(node: Any) -> str:
+        return "".join(f"{int(part):02X}" for part in node.address.split("."))
+
+    seen: dict[str, Followed | ClusterError] = {
+        "alpha": replace(FOLLOWED, tracking=replace(TRACKING, refid=LOCAL_REFERENCE)),
+        "beta": replace(FOLLOWED, tracking=replace(TRACKING, refid=at(ALPHA))),
+        "gamma": replace(FOLLOWED, tracking=replace(TRACKING, refid=at(BETA))),
+        "delta": replace(FOLLOWED, tracking=replace(TRACKING, refid="C0000201")),
+        "psi": replace(FOLLOWED, tracking=replace(TRACKING, refid="C0A80A18")),
+        "zeta": replace(FOLLOWED, tracking=replace(TRACKING, refid="C0A80A05")),
+        "omega": replace(FOLLOWED, tracking=replace(TRACKING, leap="Not synchronised")),
+    }
+    assert [origin(name, seen, INVENTORY) for name in ("alpha", "beta", "gamma", "delta")] == [
+        "alpha", "alpha", "alpha", "192.0.2.1",
+    ]  # fmt: skip
+    assert "psi from zeta from psi: that is a circle" in red(origin, "psi", seen, INVENTORY)
+    assert "omega has its time from nobody" in red(origin, "omega", seen, INVENTORY)
+
+
+def test_an_uplink_answers_as_a_server_does() -> None:
+    """By ntplib, an independent codec."""
+    request = clock.build(bytes(range(8)))
+    packet = ntplib.NTPPacket()
+    packet.from_data(upstream.answer(request, clock.timestamp(1_800_000_000.25), clock.timestamp(1_800_000_000.5)))
+    assert (packet.leap, packet.version, packet.mode, packet.stratum) == (0, 4, 4, upstream.STRATUM)
+    assert packet.recv_timestamp == ntplib.system_to_ntp_time(1_800_000_000.25)
+    assert packet.tx_timestamp == ntplib.system_to_ntp_time(1_800_000_000.5)
+    assert clock.parse(upstream.answer(request, 0, 0)).origin == request[40:]
+
+
+def test_an_uplink_that_is_cut_is_silent() -> None:
+    with upstream.Upstream("127.0.0.1", 0) as up:
+        assert clock.query("127.0.0.1", port=up.port).stratum == upstream.STRATUM
+        up.cut()
+        with pytest.raises(ProbeFailed, match="no answer"):
+            clock.query("127.0.0.1", 0.2, port=up.port)
+        with pytest.raises(ProbeFailed, match="in use"):
+            upstream.Upstream("127.0.0.1", up.port)
+
+
+# A zone that expires 20 s after the primary's death, seen each second; restarted after 2 s.
+GOOD = Answer("NOERROR", True, False, (), 0.001)
+FAILED = Answer("SERVFAIL", False, False, (), 0.001)
+ZONE = "clust0r."
+
+
+def alone(*, until: float = 20.0, end: float = 23.0, expires: float = 20.0, after: object = FAILED) -> dns_alone.Alone:
+    """Good answers until `until`, then `after`; watched until `end`."""
+    times = [n / 2 for n in range(int(end * 2))]
+    looks = [dns_alone.Look(t, ZONE, GOOD if t < until else cast(Any, after)) for t in times]
+    return dns_alone.Alone(30, {ZONE: expires}, looks, [2.0, 2.3], [])
+
+
+@pytest.mark.parametrize(
+    ("story", "spec", "says"),
+    [
+        (alone(until=12.0), "the_secondary_answers_with_authority_until_expire",
+         "SERVFAIL without authority 12.0 s after the primary died; EXPIRE is 30 s"),
+        (alone(end=4.0, expires=19.0), "the_secondary_answers_with_authority_until_expire",
+         "did not answer until EXPIRE, 30 s; its last word on clust0r. was: NOERROR 3.5 s after"),
+        (alone(after=ProbeFailed("no answer", reason="timeout"), until=9.0),
+         "the_secondary_answers_with_authority_until_expire", "no answer 9.0 s after the primary died"),
+        (alone(until=2.0), "it_does_so_after_a_restart_of_its_own", "restarted 2.3 s after the primary died"),
+        (alone(until=99.0), "after_expire_it_says_that_it_cannot",
+         "NOERROR 21.0 s after the primary died; it expired after 20.0 s"),
+        (alone(expires=600.0), "after_expire_it_says_that_it_cannot", "expires after 600.0 s, EXPIRE 30"),
+        (alone(end=15.0), "after_expire_it_says_that_it_cannot", "was not watched until clust0r. had expired"),
+    ],
+)  # fmt: skip
+def test_a_secondary_that_does_not_keep_to_expire(story: dns_alone.Alone, spec: str, says: str) -> None:
+    judge = getattr(dns_alone, f"test_{spec}")
+    more = (measured,) if "until_expire" in spec else ()
+    assert says in red(judge, ZONE, story, INVENTORY, *more)
+    judge(ZONE, alone(), INVENTORY, *more)
+
+
+def test_a_resolver_that_waited_for_more_than_one_server() -> None:
+    address = str(INVENTORY.nodes[INVENTORY.dns.secondary].address)
+    found = Lookup(replace(GOOD, records=(address,)), address, 1.1, 2)
+    dns_alone.test_a_resolver_that_knows_both_waits_for_its_own_timeout_at_most(
+        replace(alone(), stub=[found]), INVENTORY, measured
+    )
+    for other, says in (
+        (replace(found, seconds=2.1), "it took 2.10 s with a timeout of 1 s"),
+        (replace(found, answer=GOOD), "it was told ()"),
+        (ProbeFailed("no server answered", reason="no-server"), "no server answered"),
+    ):
+        assert says in red(
+            dns_alone.test_a_resolver_that_knows_both_waits_for_its_own_timeout_at_most,
+            replace(alone(), stub=[found, cast(Any, other)]),
+            INVENTORY,
+            measured,
+        )
+
+
+def test_a_spec_that_would_wait_for_long_says_what_it_needs() -> None:
+    affordable(INVENTORY, 59.0, "waiting")
+    with pytest.raises(pytest.skip.Exception, match="needs --profile short: waiting takes 300 s under production"):
+        affordable(INVENTORY, 300.0, "waiting")
