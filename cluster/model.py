@@ -382,10 +382,11 @@ class Inventory(Model):
         """The nodes that the others depend on: the deployer, and those that serve the LAN."""
         return tuple(node for node in self.nodes.values() if node.group in f.ADMIN_GROUPS)
 
-    def open_ports(self, group: str) -> tuple[f.Opening, ...]:
-        """The ports of the group's nodes that the whole LAN may reach besides SSH's, in order."""
-        found: set[f.Opening] = set()
-        for one in self.groups[group].open:
+    def open_ports(self, node: Node | str) -> tuple[f.Opening, ...]:
+        """The ports of a node that the whole LAN may reach besides SSH's, in order."""
+        me = self.node(node) if isinstance(node, str) else node
+        found = set(f.SERVICE_PORTS["ntp"]) if me.name in self.ntp.witnesses else set[f.Opening]()
+        for one in self.groups[me.group].open:
             if isinstance(one, f.Opening):
                 found.add(one)
             else:

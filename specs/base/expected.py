@@ -158,7 +158,7 @@ def reachable_ports(inventory: Inventory, node: Node, source: str, protocol: str
     if protocol == "tcp" and any(who in network for network in (inventory.network.cidr, *group.ssh_from)):
         found |= set(group.ssh_ports)
     if who in inventory.network.cidr:
-        found |= {one.port for one in inventory.open_ports(node.group) if one.protocol == protocol}
+        found |= {one.port for one in inventory.open_ports(node) if one.protocol == protocol}
     return nft.ranges(found)
 
 

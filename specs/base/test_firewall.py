@@ -104,7 +104,7 @@ def test_what_is_refused_is_logged_within_limits(node: Node, table: nft.Table) -
 def declared(inventory: Inventory, node: Plan) -> list[str]:
     """Every port that a node of the group opens to the LAN."""
     ssh = [f"tcp/{port}" for port in inventory.groups[node.group].ssh_ports]
-    return [*ssh, *map(str, inventory.open_ports(node.group))]
+    return [*ssh, *map(str, inventory.open_ports(node))]
 
 
 @pytest.mark.each("port", declared)

@@ -70,7 +70,7 @@ def reachable(node: Node, facts: Facts) -> dict[tuple[str, int], str]:
 def test_only_the_groups_services_can_be_reached(node: Node, facts: Facts, inventory: Inventory) -> None:
     """A daemon that nobody asked for is a door that nobody watches."""
     group = inventory.node(node.name).group
-    may = {("tcp", port) for port in inventory.groups[group].ssh_ports} | set(inventory.open_ports(group))
+    may = {("tcp", port) for port in inventory.groups[group].ssh_ports} | set(inventory.open_ports(node.name))
     if inventory.groups[group].addressing == "dhcp":
         may.add(("udp", 68))  # its own DHCP client
     if node.name in (inventory.dhcp.primary, inventory.dhcp.secondary):

@@ -34,21 +34,21 @@ def places(inventory: Inventory, node: Plan) -> list[str]:
     return [OPERATOR, *(one.name for one in inventory.group(SCANNING_GROUP)[:1] if one.name != node.name)]
 
 
-def udp_services(inventory: Inventory, group: str) -> set[int]:
-    """The UDP ports that a group opens."""
-    return {one.port for one in inventory.open_ports(group) if one.protocol == "udp"}
+def udp_services(inventory: Inventory, node: str) -> set[int]:
+    """The UDP ports that a node opens."""
+    return {one.port for one in inventory.open_ports(node) if one.protocol == "udp"}
 
 
 @pytest.fixture(scope="session")
 def scan(fleet: Fleet, inventory: Inventory) -> Scan:
     """What a scan of a node sees from a place; each is made once."""
     # Where a node serves nothing by UDP, all that others serve is tried.
-    every = {port for group in inventory.groups for port in udp_services(inventory, group)}
+    every = {port for name in inventory.nodes for port in udp_services(inventory, name)}
 
     @cache
     def once(name: str, place: str) -> nmap.Ports:
         node = inventory.node(name)
-        udp = udp_services(inventory, node.group) or every
+        udp = udp_services(inventory, name) or every
         if place == OPERATOR:
             return nmap.scan(str(node.address), udp, seconds=SCAN_S)
         command = nmap.command(str(node.address), udp, seconds=SCAN_S)
@@ -85,7 +85,7 @@ def test_exactly_the_declared_tcp_ports_are_open(
 @pytest.mark.each("place", places)
 def test_the_declared_udp_services_are_open(node: Node, place: str, scan: Scan, inventory: Inventory) -> None:
     """A refused one is told to be closed.  Nothing follows from silence, because refusals are limited (icmp(7))."""
-    found, declared = scan(node.name, place), udp_services(inventory, inventory.node(node.name).group)
+    found, declared = scan(node.name, place), udp_services(inventory, node.name)
     closed = sorted(declared - set(nmap.opened(found, "udp", MAYBE)))
     assert not closed, f"{node.name}: udp ports closed to {place}: {closed}; the inventory opens them"
     answering = sorted(set(nmap.opened(found, "udp")) - declared)

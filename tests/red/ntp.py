@@ -91,7 +91,7 @@ ROUNDS = (
                     f"{SPEC}a_node_has_the_source[epsilon-*]": "it asks ['192.168.10.2']",
                     f"{SPEC}a_node_reaches_the_source[epsilon-*]": "epsilon does not ask ",
                     f"{SPEC}a_client_asks_nobody_else[epsilon-*]": "epsilon also asks ['192.168.10.2']",
-                    f"{SPEC}a_client_has_three_to_vote[epsilon]": "to compare; a server that lies could not be outvoted",
+                    f"{SPEC}a_client_has_three_to_vote[epsilon]": "a server that lies could not be outvoted",
                     f"{SPEC}a_node_is_near_its_source[epsilon]": "3.00",
                 },
             ),
