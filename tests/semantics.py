@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from specs.semantics import LINES, SERVICES
-from tests.lab import test_specs_of_nodes_see_red as single_nodes
 from tests.lab.test_red import ELSEWHERE, ROUNDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,10 +89,6 @@ def tables() -> Mapping[str, tuple[str, ...]]:
         for one in chosen.breaks:
             for spec in one.red:
                 found.setdefault(spec.partition("[")[0], {})[f"{chosen.name} ({one.what})"] = None
-    for node in single_nodes.BREAKS:
-        for spec in node.red:
-            place = spec.removeprefix("specs/").partition("[")[0]
-            found.setdefault(place, {})["single nodes (test_specs_of_nodes_see_red.py)"] = None
     return {spec: tuple(ways) for spec, ways in found.items()}
 
 

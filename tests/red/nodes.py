@@ -1,4 +1,4 @@
-"""Nodes: what test_specs_of_nodes_see_red.py does not break, and nodes that do not let us in."""
+"""Nodes: what single_nodes.py does not break, and nodes that do not let us in."""
 
 from __future__ import annotations
 

@@ -1,0 +1,387 @@
+"""Single nodes wrong in every way at once: all of specs/base, specs/compute, specs/deployer, specs/openwrt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.breaking import Break, Round
+
+BASE_FILES = ("checks", "files", "firewall", "health", "names", "network", "ssh", "users")
+PATHS = (
+    *(f"specs/base/test_{name}.py" for name in BASE_FILES),
+    "specs/compute",
+    "specs/deployer",
+    "specs/openwrt",
+    "specs/lanservices/test_nothing_else.py",
+)
+BASE, COMPUTE = "base/test_", "compute/test_addressing.py::test_"
+# The lease that systemd-networkd holds, as it tells others; a copy is kept beside it.
+LEASE = "/run/systemd/netif/leases/$(cat /sys/class/net/eth0/ifindex)"
+SUDO = "/etc/sudoers.d/010_pi-nopasswd"
+
+
+def kept(path: str, change: str) -> dict[str, Any]:
+    """`do` and `undo`: change a file, and put the kept copy back."""
+    return {"do": f"cp -a {path} {path}.kept && {change}", "undo": f"mv -fT {path}.kept {path}"}
+
+
+def server(port: int, *, udp: bool = False) -> dict[str, Any]:
+    """`do` and `undo`: a stranger that listens on a port of every address."""
+    unit = f"red-{'udp' if udp else 'tcp'}-{port}"
+    return {
+        "do": f"systemd-run -q --unit={unit} nc -{'u' if udp else ''}lk 0.0.0.0 {port}",
+        "undo": f"systemctl stop {unit}; systemctl reset-failed {unit} 2>/dev/null || true",
+    }
+
+
+def sshd(lines: str) -> dict[str, Any]:
+    """`do` and `undo`: lines that sshd reads before ours, so that they win (sshd_config(5))."""
+    drop = "/etc/ssh/sshd_config.d/00-red.conf"
+    return {
+        "do": f"printf '{lines}' > {drop} && sshd -t && systemctl reload ssh",
+        "undo": f"rm -f {drop} && systemctl reload ssh",
+    }
+
+
+SERVES = (server(67, udp=True), server(53, udp=True), server(53), server(69, udp=True))
+
+BREAKS = (
+    # --- base/test_ssh.py
+    Break(
+        "passwords",
+        "delta",
+        **sshd(
+            "PasswordAuthentication yes\\nPermitRootLogin yes\\nAllowGroups root\\nPort 2022\\n"
+            "ClientAliveCountMax 0\\nListenAddress 0.0.0.0:22\\n"
+        ),
+        red={
+            BASE + "ssh.py::test_only_keys_are_offered[delta]": "also offers password",
+            BASE + "ssh.py::test_the_first_password_is_refused[delta]": "lets pi in by password",
+            BASE + "ssh.py::test_root_is_refused[delta]": "lets root in by publickey",
+            BASE + "ssh.py::test_it_answers_on_the_port[delta-2020]": "no SSH on port 2020",
+            BASE + "ssh.py::test_the_setting_is[delta-permitrootlogin]": "permitrootlogin yes, not no",
+            BASE + "ssh.py::test_the_setting_is[delta-passwordauthentication]": "passwordauthentication yes, not no",
+            BASE + "ssh.py::test_it_listens_on_its_groups_ports_only[delta]": "2022",
+            BASE + "ssh.py::test_only_the_ssh_group_and_the_login_user_may_log_in[delta]": "root",
+            BASE + "ssh.py::test_a_silent_client_is_given_up[delta]": "ClientAliveCountMax 0",
+            BASE + "health.py::test_ssh_is_served_by_sshd[delta]": "nobody listens on port 2020",
+            BASE + "firewall.py::test_somebody_serves_what_is_open[delta-tcp/2020]": "nothing listens there",
+        },
+    ),
+    Break(
+        "root's door",
+        "delta",
+        do="mkdir -p /root/.ssh && cp /home/pi/.ssh/authorized_keys /root/.ssh/authorized_keys",
+        undo="rm -rf /root/.ssh",
+        red={},  # with the break above, it lets root in
+    ),
+    Break(
+        "host key",
+        "delta",
+        **kept("/etc/ssh/ssh_host_ed25519_key.pub", "echo 'ssh-ed25519 AAAA x' > /etc/ssh/ssh_host_ed25519_key.pub"),
+        red={BASE + "ssh.py::test_the_node_shows_the_pinned_host_key[delta]": "has no host key like the pinned one"},
+    ),
+    # --- base/test_names.py
+    Break(
+        "name",
+        "epsilon",
+        do="hostname psi",  # one that /etc/hosts has: sudo looks its own host up each time
+        undo="hostname epsilon",
+        red={
+            BASE + "names.py::test_the_node_has_its_name[epsilon-kernel]": "calls itself psi",
+            BASE + "names.py::test_the_node_knows_its_complete_name[epsilon]": "hostname -f says",
+        },
+    ),
+    Break(
+        "name's file",
+        "delta",
+        **kept("/etc/hostname", "echo red > /etc/hostname"),
+        red={
+            BASE + "names.py::test_the_node_has_its_name[delta-file]": "calls itself red (/etc/hostname)",
+            BASE + "files.py::test_it_says_that_it_is_managed[delta-/etc/hostname]": "begins with 'red'",
+        },
+    ),
+    Break(
+        "place",
+        "delta",
+        **kept("/etc/machine-info", "sed -i 's/embedded/desktop/; s/dc1/dc2/' /etc/machine-info"),
+        red={
+            BASE + "names.py::test_it_says_what_and_where_it_is[delta-CHASSIS]": "CHASSIS=desktop, not embedded",
+            BASE + "names.py::test_it_says_what_and_where_it_is[delta-LOCATION]": "LOCATION=dc2, not dc1",
+        },
+    ),
+    Break(
+        "hosts file",
+        "delta",
+        **kept("/etc/hosts", "sed -i '/ psi /s/^[0-9.]*/10.0.0.5/; s/localhost/localghost/' /etc/hosts"),
+        red={
+            BASE + "names.py::test_the_hosts_file_knows[delta-psi]": "('10.0.0.5',), not 192.168.10.5",
+            BASE + "names.py::test_localhost_is_the_node_itself[delta]": "localhost at no address",
+        },
+    ),
+    Break(
+        "resolver",
+        "zeta",
+        **kept(
+            "/etc/resolv.conf",
+            "printf 'search example\\nnameserver 192.168.10.250\\noptions timeout:5 attempts:1\\n' > /etc/resolv.conf",
+        ),
+        red={
+            BASE + "names.py::test_short_names_are_searched_in_the_clusters_domain[zeta]": "('example',)",
+            BASE + "names.py::test_it_asks_the_clusters_name_servers[zeta]": "asks 192.168.10.250, not 192.168.10.6",
+            BASE + "names.py::test_it_soon_asks_the_other_server[zeta]": "waits 5 s",
+            BASE + "files.py::test_it_says_that_it_is_managed[zeta-/etc/resolv.conf]": "begins with 'search",
+            **{
+                BASE + f"names.py::test_dns_{what}[zeta-{name}]": "zeta: "
+                for what, names in {
+                    "tells_it_where": "omega psi alpha beta gamma delta epsilon zeta",
+                    "completes_the_short_name": "omega psi alpha beta gamma delta epsilon zeta",
+                    "tells_it_where_the_service_is": "dns1 dns2 float dgw",
+                }.items()
+                for name in names.split()
+            },
+        },
+    ),
+    # --- base/test_network.py
+    Break(
+        "second address",
+        "delta",
+        do="ip address add 192.168.10.77/24 dev eth0",
+        undo="ip address del 192.168.10.77/24 dev eth0",
+        red={
+            BASE + "network.py::test_no_address_that_is_not_its_own[delta]": "also has 192.168.10.77",
+            COMPUTE + "nothing_else_gives_it_an_address[delta]": "192.168.10.77 on eth0 is static",
+        },
+    ),
+    Break(
+        "small frames",
+        "delta",
+        do="ip link set eth0 mtu 1400",
+        undo="ip link set eth0 mtu 1500",
+        red={BASE + "network.py::test_frames_have_the_lans_size[delta]": "MTU 1400, not 1500"},
+    ),
+    Break(
+        "second way out",
+        "delta",
+        do="ip route add default via 192.168.10.66 metric 5",
+        undo="ip route del default via 192.168.10.66 metric 5",
+        red={
+            BASE + "network.py::test_one_way_out[delta]": "192.168.10.66 and 192.168.10.1",
+            COMPUTE + "its_route_comes_with_the_lease[delta]": "not by DHCP",
+        },
+    ),
+    Break(
+        "kernel settings",
+        "delta",
+        do="sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0 net.ipv4.tcp_syncookies=0 && "
+        "ip address add fd00::1/64 dev eth0",
+        undo="sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1 net.ipv4.tcp_syncookies=1",
+        red={
+            BASE + "network.py::test_no_ipv6_address[delta]": "fd00::1",
+            BASE + "network.py::test_the_kernel_setting[delta-net.ipv6.conf.eth0.disable_ipv6]": "= 0, not 1",
+            BASE + "network.py::test_the_kernel_setting[delta-net.ipv4.tcp_syncookies]": "= 0, not 1",
+        },
+    ),
+    Break(
+        "modules",
+        "delta",
+        **kept("/etc/modprobe.d/rpicluster.conf", "sed -i /usbhid/d /etc/modprobe.d/rpicluster.conf"),
+        red={BASE + "network.py::test_the_module_stays_out[delta-usbhid]": "usbhid is not blacklisted"},
+    ),
+    # --- base/test_users.py
+    Break(
+        "strong cluster user",
+        "delta",
+        do="gpasswd -a piclust sudo",
+        undo="gpasswd -d piclust sudo",
+        red={BASE + "users.py::test_the_cluster_user_is_not_root_by_another_name[delta]": "piclust is in sudo"},
+    ),
+    Break(
+        "second root",
+        "delta",
+        do="useradd -o -u 0 -M red && passwd -qd red",
+        undo="userdel -f red",
+        red={
+            BASE + "users.py::test_only_root_is_root[delta]": "uid 0 belongs to red, root",
+            BASE + "users.py::test_nobody_has_an_empty_password[delta]": "no password is asked of red",
+            BASE + "users.py::test_every_uid_is_one_users[delta]": "root, red",
+        },
+    ),
+    Break(
+        "lost users",
+        "epsilon",
+        do="usermod -l red piclust && groupmod -n reds sshusers",
+        undo="usermod -l piclust red && groupmod -n sshusers reds",
+        red={
+            BASE + "users.py::test_the_cluster_user[epsilon]": "has no user piclust",
+            BASE + "users.py::test_the_ssh_group[epsilon]": "has no group sshusers",
+        },
+    ),
+    # --- base/test_files.py
+    Break(
+        "folders",
+        "delta",
+        do="chmod 0777 /opt/cluster && chown root: /opt/cluster/bin && rmdir /root/crontab && chmod 0644 /etc/shadow",
+        undo="chmod 0755 /opt/cluster; chown pi: /opt/cluster/bin; mkdir -m 0750 /root/crontab; chmod 0640 /etc/shadow",
+        red={
+            BASE + "files.py::test_the_folder[delta-/opt/cluster]": "mode 0777, not 0755",
+            BASE + "files.py::test_the_folder[delta-/opt/cluster/bin]": "belongs to root:root, not pi:pi",
+            BASE + "files.py::test_the_folder[delta-/root/crontab]": "delta has no /root/crontab",
+            BASE + "files.py::test_the_file[delta-/etc/shadow]": "mode 0644, not 0640",
+        },
+    ),
+    Break(
+        "time zone",
+        "delta",
+        do="ln -sfT /usr/share/zoneinfo/Asia/Kolkata /etc/localtime",
+        undo="ln -sfT /usr/share/zoneinfo/UTC /etc/localtime",
+        red={
+            BASE + "files.py::test_time_is_told_in_the_clusters_zone[delta]": "Asia/Kolkata, not UTC",
+            BASE + "files.py::test_logs_have_the_clusters_offset[delta]": "+0530",
+        },
+    ),
+    # --- base/test_health.py
+    Break(
+        "failed unit",
+        "delta",
+        do="systemd-run -q --unit=red-failed false; sleep 0.2",
+        undo="systemctl reset-failed red-failed",
+        red={BASE + "health.py::test_no_unit_has_failed[delta]": "red-failed.service"},
+    ),
+    Break(
+        "stopped daemon",
+        "gamma",
+        do="systemctl stop chrony && systemctl -q disable ssh",
+        undo="systemctl -q enable ssh && systemctl start chrony",
+        red={
+            BASE + "health.py::test_it_runs[gamma-chrony.service]": "chrony.service is inactive",
+            BASE + "health.py::test_it_will_run_after_the_next_boot[gamma-ssh.service]": "is disabled",
+        },
+    ),
+    Break(
+        "unasked upgrades",
+        "delta",
+        do="systemctl -q unmask apt-daily.timer && systemctl -q enable --now apt-daily.timer",
+        undo="systemctl -q disable --now apt-daily.timer && systemctl -q mask apt-daily.timer",
+        red={BASE + "health.py::test_it_never_runs[delta-apt-daily.timer]": "apt-daily.timer runs"},
+    ),
+    Break(
+        "missing tool",
+        "delta",
+        do="mv /usr/bin/lsof /usr/bin/lsof.kept",
+        undo="mv /usr/bin/lsof.kept /usr/bin/lsof",
+        red={BASE + "health.py::test_the_command_is_there[delta-lsof]": "has no lsof"},
+    ),
+    Break(
+        "crowd",
+        "gamma",
+        do="systemd-run -q --unit=red-crowd sh -c 'for i in $(seq 450); do sleep 600 & done; wait'; "
+        "until [ $(cat /sys/fs/cgroup/system.slice/red-crowd.service/cgroup.procs 2>/dev/null | wc -l) -gt 440 ] ||"
+        " [ $(pgrep -c sleep) -gt 440 ]; do sleep 0.1; done",
+        undo="systemctl stop red-crowd",
+        red={
+            BASE + "health.py::test_not_too_many_processes[gamma]": "400 at most",
+            BASE + "checks.py::test_the_check_is_not_critical[gamma-processes]": "processes: CRITICAL: PROCS CRITICAL",
+        },
+    ),
+    Break(
+        "stranger on a port",
+        "delta",
+        **server(8080),
+        red={BASE + "health.py::test_only_the_groups_services_can_be_reached[delta]": "nc on tcp 8080"},
+    ),
+    # --- compute/test_addressing.py
+    Break(
+        "another lease",
+        "zeta",
+        **kept(
+            LEASE,
+            f"sed -i 's/^ADDRESS=.*/ADDRESS=192.168.10.99/; s/^SERVER_ADDRESS=.*/SERVER_ADDRESS=192.168.10.2/;"
+            f" s/^LIFETIME=.*/LIFETIME=99999/; /^ROUTER=/d; s/^DNS=.*/DNS=8.8.8.8/; /^NTP=/d;"
+            f" s/^DOMAINNAME=.*/DOMAINNAME=home/' {LEASE}",
+        ),
+        red={
+            COMPUTE + "its_address_is_leased[zeta]": "a lease for 192.168.10.99, not 192.168.10.24",
+            COMPUTE + "the_lease_comes_from_the_pair[zeta]": "from 192.168.10.2, which is none of",
+            COMPUTE + "the_lease_is_not_too_long[zeta]": "99999 s, 3600 at most",
+            COMPUTE + "the_gateway_is_leased[zeta]": "router none",
+            COMPUTE + "the_name_servers_are_leased[zeta]": "8.8.8.8",
+            COMPUTE + "the_time_servers_are_leased[zeta]": "time servers none",
+            COMPUTE + "the_domain_is_leased[zeta]": "domain home, not dc1.b3rry.clust0r",
+        },
+    ),
+    # --- deployer/test_exposure.py
+    Break(
+        "deployer serves",
+        "psi",
+        do=f"{server(8000)['do']} && {server(5000, udp=True)['do']}",
+        undo=f"{server(8000)['undo']}; {server(5000, udp=True)['undo']}",
+        red={
+            "deployer/test_exposure.py::test_nothing_but_sshd_listens_on_tcp[psi]": "nc on 0.0.0.0:8000",
+            "deployer/test_exposure.py::test_nothing_listens_on_udp[psi]": "nc on 0.0.0.0:5000",
+            BASE + "health.py::test_only_the_groups_services_can_be_reached[psi]": "nc on tcp 8000",
+        },
+    ),
+    Break(
+        "deployer leases",
+        "psi",
+        do=f"mkdir -p /run/systemd/netif/leases && printf 'ADDRESS=1.2.3.4\\nSERVER_ADDRESS=192.168.10.2\\n' > {LEASE}",
+        undo=f"rm {LEASE}",
+        red={
+            "deployer/test_exposure.py::test_it_does_not_depend_on_the_pair_for_its_address[psi]": (
+                "by DHCP from 192.168.10.2"
+            )
+        },
+    ),
+    # --- openwrt/test_quiet.py
+    Break(
+        "router serves",
+        "omega",
+        do=" && ".join(one["do"] for one in SERVES)
+        + f" && mkdir -p /run/systemd/netif/leases && echo SERVER_ADDRESS=192.168.10.6 > {LEASE}",
+        undo="; ".join(one["undo"] for one in SERVES) + f"; rm {LEASE}",
+        red={
+            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-dhcp]": "still serves DHCP: nc",
+            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-dns-udp]": "still serves DNS: nc",
+            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-dns-tcp]": "still serves DNS: nc",
+            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-tftp]": "still serves TFTP: nc",
+            "openwrt/test_quiet.py::test_it_does_not_depend_on_the_pair_for_its_address[omega]": "192.168.10.6",
+            BASE + "health.py::test_only_the_groups_services_can_be_reached[omega]": "nc on udp 67",
+        },
+    ),
+    # --- lanservices/test_nothing_else.py
+    Break(
+        "other roles",
+        "beta",
+        do=f"useradd -M redis && groupadd docker && {server(80)['do']} && {server(5353, udp=True)['do']}",
+        undo=f"userdel redis; groupdel docker; {server(80)['undo']}; {server(5353, udp=True)['undo']}",
+        red={
+            "lanservices/test_nothing_else.py::test_no_user_of_another_role[beta-redis]": "the user redis",
+            "lanservices/test_nothing_else.py::test_nothing_listens_on[beta-80]": "nc (tcp) listens on port 80",
+            "lanservices/test_nothing_else.py::test_nothing_listens_on[beta-5353]": "nc (udp)",
+            "lanservices/test_nothing_else.py::test_no_docker[beta]": "has docker: docker",
+            BASE + "health.py::test_only_the_groups_services_can_be_reached[beta]": "nc on tcp 80",
+        },
+    ),
+)
+
+ROUNDS = (
+    Round("single nodes", PATHS, BREAKS),
+    Round(
+        "single nodes: sudo asks for a password",
+        ("specs/base/test_users.py",),
+        (
+            Break(
+                "no rule for the login user",
+                "delta",
+                do=f"mv {SUDO} /root/",
+                undo=f"mv /root/{SUDO.rpartition('/')[2]} {SUDO}",
+                red={
+                    BASE
+                    + "users.py::test_the_login_user_becomes_root_without_a_password[delta]": "a password is required",
+                },
+            ),
+        ),
+        k="without_a_password",
+    ),
+)
