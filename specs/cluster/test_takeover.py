@@ -88,7 +88,8 @@ def test_two_masters_end_with_the_next_advertisement(seen: Watch) -> None:
 def test_the_winner_announces_itself_again(seen: Watch) -> None:
     """Else whoever heard the loser last goes on believing it for as long as its neighbour entry lives."""
     deaf = seen(DEAF)
-    mac, loser, ended = deaf.mac[deaf.owner], deaf.standby, deaf.meanwhile.ended
+    mac, loser, (healed, _) = deaf.mac[deaf.owner], deaf.standby, deaf.fault("undone")
+    ended = max(deaf.meanwhile.ended, healed - GRACE_S)  # what it said while both were masters was contradicted
     told = announced(deaf.events, mac, ended)
     assert told is not None, f"{deaf.owner} did not announce itself after {loser}'s last advertisement"
     deaf.expect(f"{deaf.owner} announced itself after {loser} gave up", told - ended, 0.0, deaf.advert_s, ended, told)

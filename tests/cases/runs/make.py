@@ -68,6 +68,12 @@ def _story() -> Iterator[dict[str, Any]]:
         "measured_s": 3.649,
         "source": "keepalived.conf",
     }
+    yield {
+        "t": END,
+        "kind": "ownership",
+        "gap_s": {"at_least": 3.216, "at_most": 3.416},
+        "overlap_s": {"at_least": 0.0, "at_most": 0.2},
+    }
     out = TAKEN - OFF
     for service, verdict, budget, least, most, reason in (
         ("vip", "held", 4.0, out - 0.02, out + 0.02, "out for at most 3.316 s"),
