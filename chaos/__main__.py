@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from chaos import guard, healing, judge
+from chaos import guard, healing, judge, partner_down
 from chaos.experiment import HOLD_S, Outcome, claims_about, prove
 from chaos.faults import FAULTS, Fault
 from cluster import journal, power
@@ -55,6 +55,11 @@ def parser() -> argparse.ArgumentParser:
         fault.add_argument("--force", action="store_true", help="go on although the guard says no; it is recorded")
     boot = verbs.add_parser("boot", help="give a node power and wait until it serves")
     boot.add_argument("node", metavar="NODE")
+    down = verbs.add_parser(
+        "partner-down",
+        help="tell a DHCP server that its partner NODE is down for long, so that it leases all addresses",
+    )
+    down.add_argument("node", metavar="NODE")
     verbs.add_parser("heal", help="bring back everything that is off or was never proven undone")
     status = verbs.add_parser("status", help="what is broken on purpose now, by whom, and which nodes have power")
     status.add_argument("--json", action="store_true", help="print one object")
@@ -121,6 +126,8 @@ def act(inventory: Inventory, fleet: Fleet, options: argparse.Namespace) -> int:
         case "boot":
             healing.boot(inventory, fleet, options.node, command=f"chaos boot {options.node}", say=talk)
             talk(f"{options.node} is up")
+        case "partner-down":
+            partner_down.command(inventory, fleet, options.node, say=talk)
         case "status":
             return show_status(inventory, options.json)
         case _:
@@ -166,7 +173,7 @@ def nothing_done(options: argparse.Namespace, error: str) -> dict[str, Any]:
     """The object of `--json` when there was no experiment: no verdict, and why."""
     return {
         "fault": options.verb,
-        "nodes": [options.node],
+        "nodes": [options.node] if "node" in options else [],
         "verdict": None,
         "healed": True,
         "run": None,
@@ -178,7 +185,7 @@ def nothing_done(options: argparse.Namespace, error: str) -> dict[str, Any]:
 def dry_run(inventory: Inventory, fleet: Fleet, fault: Fault, options: argparse.Namespace, talk: Talk) -> int:
     """Everything but the fault: the guard's checks, the claims, the undo."""
     journal.check(inventory.state)
-    talk(f"looking whether the cluster can lose {' and '.join(fault.nodes)}")
+    talk(f"looking whether the cluster can lose {' and '.join(fault.nodes) or 'its free addresses'}")
     proof = guard.look(Health(inventory, fleet), fault.nodes)
     for check in proof.checks:
         talk(f"  {'ok ' if check.ok else 'NOT'}  {check.title}: {check.detail}")

@@ -152,6 +152,8 @@ class _Experiment:
     ) -> None:
         self.inventory, self.fleet, self.fault, self.claims = inventory, fleet, fault, claims
         self.hold_s, self.recorder, self.command, self.force, self.say = hold_s, recorder, command, force, say
+        self.about = " and ".join(fault.nodes) or "its free addresses"
+        self.node = next(iter(fault.nodes), inventory.dhcp.primary)
         self.means = Means(inventory, fleet, power.driver(inventory))
         self.health = Health(inventory, fleet)
         self.interrupted = False
@@ -198,7 +200,7 @@ class _Experiment:
             parent=os.getpid(),
             interface=self.health.interface,
             floating=self.health.floating,
-            node=self.health.address(self.fault.nodes[0]),
+            node=self.health.address(self.node),
             dns_servers=tuple(map(self.health.address, (inventory.dns.primary, inventory.dns.secondary))),
             dns_name=f"{inventory.fqdn('float')}.",
             ntp_servers=tuple(map(self.health.address, inventory.ntp.servers)),
@@ -211,7 +213,7 @@ class _Experiment:
         """The baseline, and meanwhile the guard."""
         began = time.monotonic()
         self.recorder.event("phase", name="baseline")
-        self.say("looking whether the cluster can lose " + " and ".join(self.fault.nodes))
+        self.say("looking whether the cluster can lose " + self.about)
         proof = guard.look(self.health, self.fault.nodes)
         for check in proof.checks:
             self.recorder.event("guard", **vars(check), forced=self.force)
@@ -258,7 +260,7 @@ class _Experiment:
         self.recorder.event(
             "fault",
             fault=self.fault.kind,
-            node=self.fault.nodes[0],
+            node=self.node,
             takes_node=self.fault.takes_node,
             title=self.fault.title,
             state=state,
@@ -291,7 +293,7 @@ class _Experiment:
         try:
             return self._undo(proof)
         except Exception as error:  # whatever went wrong, what follows is that the undo is not proven
-            return (Check("undo", self.fault.nodes[0], False, _told(error)),)
+            return (Check("undo", self.node, False, _told(error)),)
 
     def _undo(self, proof: guard.Proof) -> tuple[Check, ...]:
         self.recorder.event("phase", name="recovery")
@@ -328,7 +330,7 @@ class _Experiment:
         for claim in judged:
             self.recorder.event("claim", losing=claim.losing, **claim.as_json())
         if not self.claims:
-            reason = reason or f"the inventory claims nothing about losing {' and '.join(self.fault.nodes)}"
+            reason = reason or f"the inventory claims nothing about losing {self.about}"
         return Outcome(
             self.fault,
             judge.overall(judged),

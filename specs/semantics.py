@@ -110,6 +110,10 @@ LINES = {
     "dhcp-own-half": Line("It gives new leases from its own half only.", "dhcpd(8), communications-interrupted"),
     "dhcp-mclt": Line("Each of these leases lasts for MCLT at most.", "dhcpd.conf(5), mclt"),
     "dhcp-margin": Line("An empty half is no fault then; what is left is reported.", "ours"),
+    "dhcp-full": Line(
+        "Where no address is free, reservations are served and known clients keep theirs; then all is as before.",
+        "ours",
+    ),
     "dhcp-partner-down": Line(
         "Partner-down is by order only, and never while the partner lives.", "dhcpd(8), partner-down"
     ),

@@ -14,8 +14,9 @@ from chaos.faults.fault import Fault, Kind, Means
 from chaos.faults.on_node import unit_name
 from chaos.faults.power_off import PowerOff
 from chaos.faults.record import Record, Spoil
-from chaos.faults.service import Crash, Stop
+from chaos.faults.service import Crash, Freeze, Stop
 from chaos.faults.skew import Skew
+from chaos.faults.starve import Starve
 from chaos.faults.stranger import Stranger
 from chaos.faults.time_source import TimeSource
 from cluster.errors import InputError
@@ -25,12 +26,14 @@ __all__ = [
     "Block",
     "Crash",
     "Fault",
+    "Freeze",
     "Kind",
     "Means",
     "PowerOff",
     "Record",
     "Skew",
     "Spoil",
+    "Starve",
     "Stop",
     "Stranger",
     "TimeSource",
@@ -48,6 +51,9 @@ FAULTS: Mapping[str, Kind] = {
     Crash.kind: Kind(
         ("NODE", "UNIT"), "kill a service's processes, and start it again", lambda a: Crash(a[0], unit_name(a[1]))
     ),
+    Freeze.kind: Kind(
+        ("NODE", "UNIT"), "let a service stand still, and go on again", lambda a: Freeze(a[0], unit_name(a[1]))
+    ),
     Block.kind: Kind(
         ("NODE", "PEER", "TRAFFIC"),
         f"let NODE hear nothing of what PEER sends: {', '.join(MATCHES)}",
@@ -64,6 +70,7 @@ FAULTS: Mapping[str, Kind] = {
     Spoil.kind: Kind(("NODE",), "add a line that is no record to the zone of the primary", lambda a: Spoil(*a)),
     Stranger.kind: Kind(("NODE",), "give a node an address outside of the LAN", lambda a: Stranger(*a)),
     TimeSource.kind: Kind(("NODE", "ADDRESS"), "let a node ask one more server for the time", lambda a: TimeSource(*a)),
+    Starve.kind: Kind((), "take every free address of the DHCP pool, and give all of them back", lambda a: Starve()),
 }
 
 

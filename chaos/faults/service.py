@@ -1,4 +1,4 @@
-"""`stop` and `crash`: one service of a node ends, in order or without a word."""
+"""`stop`, `crash` and `freeze`: one service of a node ends, in order or without a word, or only seems to be there."""
 
 from __future__ import annotations
 
@@ -68,3 +68,31 @@ class Crash(NodeFault):
     def end(self, means: Means) -> str:
         """Start it, with its own rules for restarts."""
         return f"{no_drop_in(self.unit)}systemctl reset-failed {self.unit} || true\nsystemctl start {self.unit}\n"
+
+
+@dataclass(frozen=True)
+class Freeze(NodeFault):
+    """All processes of a service stand still (SIGSTOP): its connections stay open, and nothing answers."""
+
+    node: str
+    unit: str
+    kind: ClassVar[str] = "freeze"
+    part_of: ClassVar[str | None] = "kill"
+
+    @property
+    def title(self) -> str:
+        """What happens."""
+        return f"{self.unit} of {self.node} stands still"
+
+    @property
+    def undoing(self) -> str:
+        """What brings it back."""
+        return f"{self.unit} of {self.node} goes on"
+
+    def begin(self, means: Means) -> str:
+        """Freeze it; systemd does not notice."""
+        return f"{must_run(self.unit)}systemctl kill --signal=STOP --kill-who=all {self.unit}\n"
+
+    def end(self, means: Means) -> str:
+        """Let it go on; one that ended meanwhile is its own unit's affair."""
+        return f"systemctl kill --signal=CONT --kill-who=all {self.unit} 2>/dev/null || true\n"

@@ -87,14 +87,15 @@ class Client:
         self.interface, self.mac, self.client_id, self.source = interface, mac, client_id, source
         self.extra = tuple(extra)
 
-    def discover(self, secs: int = 0, *, wait: float | Deadline = 2.5) -> tuple[Offer, ...]:
-        """The offers of all servers that answer a DISCOVER within `wait` s; takes no lease.
+    def discover(self, secs: int = 0, *, wait: float | Deadline = 2.5, wanted: str | None = None) -> tuple[Offer, ...]:
+        """The offers of all servers that answer a DISCOVER within `wait` s; takes no lease.  `wanted`: ask for it.
 
         A server pings an address for 1 s before it offers it (dhcpd(8)), so a shorter wait can see nothing.
         In a failover pair only one peer answers, unless `secs` is above the load balance maximum.  The
-        DISCOVER is sent once more in the wait.  Raises ProbeFailed (`permission`, `interface`).
+        DISCOVER is sent once more in the wait.  What ISC dhcpd offers, it offers to nobody else for two minutes.
+        Raises ProbeFailed (`permission`, `interface`).
         """
-        machine = self._machine(accept=False)
+        machine = self._machine(accept=False, wanted=wanted)
         machine.discover(time.monotonic(), secs=secs)
         self._run(machine, Deadline.of(wait))
         return tuple(machine.offers)

@@ -43,7 +43,8 @@ _REFUSED = re.compile(r"^(?:> )*(?:can't [a-z ]*object|not connected)\b.*")
 class Peer:
     """One peer's live view of the pair; states are named as in dhcpd.leases(5), durations in s, times epoch s.
 
-    `buckets`: which of the 256 hash buckets (RFC 3074) the primary serves, one bit each.
+    `buckets`: which of the 256 hash buckets (RFC 3074) the primary serves, one bit each; None in a secondary that has
+    not met its primary since it started, which tells it.
     """
 
     name: str
@@ -53,12 +54,14 @@ class Peer:
     mclt: float
     max_response_delay: float
     load_balance_max: float
-    buckets: bytes
+    buckets: bytes | None
     mine_since: float
     partner_since: float
 
     def serves(self, bucket: int) -> bool:
         """Whether this peer serves the clients of a hash bucket while both live."""
+        if self.buckets is None:
+            return False
         of_primary = bool(self.buckets[bucket >> 3] & (1 << (bucket & 7)))
         return of_primary == (self.role == "primary")
 
@@ -89,7 +92,7 @@ def parse(text: str) -> Peer:
             mclt=float(_number(found, "mclt")),
             max_response_delay=float(_number(found, "max-response-delay")),
             load_balance_max=float(_number(found, "load-balance-max-secs")),
-            buckets=_bytes(found, "load-balance-hba", 32),
+            buckets=_bytes(found, "load-balance-hba", 32) if "load-balance-hba" in found else None,
             mine_since=float(_number(found, "local-stos")),
             partner_since=float(_number(found, "partner-stos")),
         )

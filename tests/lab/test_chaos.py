@@ -319,6 +319,7 @@ def test_errors_are_one_line(inventory: Inventory) -> None:
     for words, code, text in (
         (("kill", "nobody"), 2, "no node named nobody; known: omega"),
         (("boot", "nobody"), 2, "no node named nobody; known: omega"),
+        (("partner-down", "gamma"), 2, "gamma is no DHCP server; they are alpha and beta"),
     ):
         done = chaos(*words)
         assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr

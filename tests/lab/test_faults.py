@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.faults import Block, Crash, Fault, Record, Skew, Spoil, Stop, Stranger, TimeSource
+from chaos.faults import Block, Crash, Fault, Freeze, Record, Skew, Spoil, Starve, Stop, Stranger, TimeSource
 from chaos.faults.on_node import LIMIT_S, left_on, sweep
 from chaos.faults.record import record_name
 from chaos.faults.stranger import ADDRESS
@@ -20,7 +20,7 @@ from cluster.errors import ProbeFailed, Refused
 from cluster.health import Health
 from cluster.inventory import Inventory
 from cluster.node import Fleet
-from cluster.probes import clock, dns, http, tftp
+from cluster.probes import clock, dhcp, dns, http, tftp, wire
 from cluster.wait import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +29,8 @@ FAULTS: tuple[Fault, ...] = (
     Crash("beta", "bbhttpd"),
     Block("beta", "alpha", "dns"),
     Skew("alpha", "chrony", "5"),
+    Starve(),
+    Freeze("beta", "isc-dhcp-server"),
 )
 
 
@@ -45,6 +47,8 @@ def deaf(fleet: Fleet, one: str, address: str) -> bool:
 def test_every_fault_takes_hold_and_is_undone(inventory: Inventory, fleet: Fleet) -> None:
     alpha, beta = (str(inventory.node(name).address) for name in ("alpha", "beta"))
     file = inventory.tftp.boot_file
+    newcomer = dhcp.Client(wire.interface_towards(alpha), dhcp.synthetic_mac(0x92))
+    assert newcomer.discover(10, wait=1.4)
     with lasting(inventory, fleet, *FAULTS):
         assert len(journal.entries(inventory.state)) == len(FAULTS)
         with pytest.raises(ProbeFailed):
@@ -62,7 +66,8 @@ def test_every_fault_takes_hold_and_is_undone(inventory: Inventory, fleet: Fleet
             pass
         timers = fleet["alpha"].run(["systemctl", "list-timers", "--no-legend", "rpicluster-undo-*"]).text
         assert timers.count(".timer") == 2 and "min" in timers, timers
-        assert len(left_on(fleet["alpha"])) == 3 and len(left_on(fleet["beta"])) == 4
+        assert len(left_on(fleet["alpha"])) == 3 and len(left_on(fleet["beta"])) == 5
+        assert not newcomer.discover(10, wait=1.4), "no address is free, and one of the servers stands still"
     assert healthy(inventory, fleet) and not left_on(fleet["alpha"]) and not left_on(fleet["beta"])
     assert clock.query(alpha).offset == pytest.approx(0, abs=0.5)
     assert not deaf(fleet, "alpha", beta)

@@ -125,10 +125,22 @@ ELSEWHERE = {
     "base/test_ssh.py::test_the_operators_key_is_accepted": "all specs need that key: `nodes: no way in`",
     "lanservices/test_dhcp.py::test_two_clients_have_two_addresses": "tests/unit/test_specs_of_services.py",
     "lanservices/test_dhcp.py::test_renewal_and_rebinding_come_before_the_end": "dhcpd computes both by itself",
+    **{
+        f"lanservices/test_dhcp_failover.py::test_{name}": "tests/unit/test_specs_of_failing_dhcp.py"
+        for name in (
+            "partner_down_is_refused_while_the_partner_lives", "everybody_has_an_address_of_their_own",
+            "nothing_is_held_twice_or_by_our_clients", "after_the_order_the_survivor_gives_away_the_other_half",
+            "a_peer_without_its_lease_file_recovers_step_by_step", "it_is_silent_until_mclt_is_over",
+            "who_has_waited_is_served_by_the_other_at_once",
+            "who_never_says_that_it_waits_is_served_once_the_silence_is_noticed",
+            "peers_whose_clocks_differ_refuse_each_other", "the_difference_is_seen_from_outside",
+            "nothing_is_left_of_two_clocks",
+        )
+    },
     "lanservices/test_ntp.py::TestOnTheWire::test_it_answers_as_a_server": "tests/unit/test_specs_of_services.py",
     # A server that goes with the lie takes the clients along, whatever they do.
     "lanservices/test_ntp_faults.py::test_the_other_servers_go_on_telling_the_time": "test_specs_of_services.py",
-}
+}  # fmt: skip
 
 
 def functions(path: Path) -> list[str]:

@@ -7,6 +7,7 @@ from tests.red.nodes import AS_BEFORE, let_in
 
 SPEC = "lanservices/test_dhcp.py::test_"
 PAIR = "lanservices/test_dhcp_pair.py::test_"
+FAILOVER = "lanservices/test_dhcp_failover.py::test_"
 CONF = "/etc/dhcp/dhcpd.conf"
 LEASES = "/var/lib/dhcp/dhcpd.leases"
 RESTART = "systemctl restart isc-dhcp-server"
@@ -25,6 +26,19 @@ EDITS = "; ".join(f"s/option {name} .*/option {name} {value};/" for name, (value
 ENTRY = (
     r"'lease 192.168.10.%s {\n  starts 1 2026/01/05 00:00:00;\n  ends never;\n  binding state active;\n"
     r"  hardware ethernet 02:00:00:00:00:%s;\n}\n'"
+)
+
+
+# Two servers that know nothing of each other, each with leases elsewhere; the file that others read says that all is
+# well, so that it is the wire, and the running daemon, that give them away.
+NO_PAIR = (
+    f"sed -i '/^failover peer/,/^}}/d; /failover peer/d; /dynamic bootp/d; s/range .*/range %s;/' {CONF}; "
+    "install -d -o dhcpd /run/red-dhcpd; install -o dhcpd /dev/null /run/red-dhcpd/leases; "
+    f"mkdir -p {DROP_IN}; printf '%%s\\n' [Service] ExecStart= 'ExecStart=/usr/sbin/dhcpd -4 -f -q --no-pid -cf {CONF} "
+    f"-lf /run/red-dhcpd/leases eth0' > {DROP_IN}/red.conf; systemctl daemon-reload; {RESTART}; "
+    "{ printf 'failover peer \"rpiclust-failover\" state { my state normal; partner state normal; }\\n'; "
+    'for n in $(seq 200 239); do echo "lease 192.168.10.$n { binding state backup; }"; done; '
+    f"echo 'lease 192.168.10.240 {{ binding state free; }}'; }} > {LEASES}"
 )
 
 
@@ -119,7 +133,7 @@ ROUNDS = (
                     **{f"{PAIR}{test}": "beta: OMAPI: not connected"
                        for test in ("the_running_server_is_in_the_normal_state[beta-*]", "one_is_the_primary_*",
                                     "the_pair_runs_with_the_timers_*[beta-*]", "the_server_leases_*[beta]")},
-                    f"{PAIR}the_clocks_of_the_servers_agree": "has not noted that 192.168.10.2",
+                    f"{PAIR}the_clocks_of_the_servers_agree": "192.168.10.2",
                     f"{SPEC}what_was_taken_is_given_back[beta]": "holds what our clients released: {'192.168.10.2",
                     f"{SPEC}every_lease_is_of_the_pool[beta]": "outside the pool: ['192.168.10.50']",
                     f"{SPEC}the_server_has_addresses_left[beta]": "the pool is empty on beta: states are ['active']",
@@ -144,5 +158,32 @@ ROUNDS = (
             ),
         ),
         settled=("dhcp failover", "dhcp"),
+    ),
+    Round(
+        "dhcp: two servers that are no pair",
+        ("specs/lanservices/test_dhcp_failover.py", "specs/lanservices/test_dhcp_starved.py"),
+        tuple(
+            Break(
+                "a server that leases as it likes", node, files=(CONF, LEASES), do=NO_PAIR % own,
+                undo=f"rm -r {DROP_IN}/red.conf /run/red-dhcpd; systemctl daemon-reload; {RESTART}",
+                red={
+                    f"{FAILOVER}the_survivor_knows_that_it_is_alone": "alpha: OMAPI: can't open object: not found",
+                    f"{FAILOVER}the_survivor_renews_a_lease_of_the_dead_server[*]": "dhcp re",
+                    f"{FAILOVER}new_clients_are_given_addresses_of_the_survivors_own_half":
+                        "to new clients, which are not of its half",
+                    f"{FAILOVER}a_new_lease_lasts_for_mclt_at_most[new]": "leases for [3600.0, 3600.0, 3600.0] s",
+                    f"{FAILOVER}the_pair_is_normal_again": "never that it was alone",
+                    f"{FAILOVER}the_halves_are_even_after_the_balancing": "1 free and 40 backup addresses differ",
+                    "lanservices/test_dhcp_starved.py::test_*": "set aside by both: not within the deadline",
+                } if node == "alpha" else {},
+            )
+            for node, own in (
+                ("alpha", "192.168.10.200 192.168.10.229"), ("beta", "192.168.10.230 192.168.10.240")
+            )
+        ),
+        settled=("dhcp failover", "dhcp"),
+        k="not clocks and not difference and not wait",
+        again="not clocks and not difference and not wait and not starved",
+        disruptive=True,
     ),
 )  # fmt: skip

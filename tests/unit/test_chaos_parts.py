@@ -19,13 +19,16 @@ import pytest
 from chaos import guard, judge
 from chaos.__main__ import parser, seconds
 from chaos.experiment import Outcome, claims_about
-from chaos.faults import FAULTS, Fault, Means, PowerOff, data, from_data
+from chaos.faults import FAULTS, Fault, Means, PowerOff, data, from_data, starve
 from chaos.interrupt import Interrupts
 from chaos.judge import Interval, Judged
 from cluster.errors import InputError, Refused
 from cluster.health import FACTS, Check
 from cluster.inventory import load
 from cluster.node import Fleet
+from cluster.probes import wire
+from cluster.probes.dhcp import LeaseEntry
+from cluster.probes.dhcp_balance import bucket
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,8 +158,40 @@ def test_a_node_that_has_power_and_does_not_answer_is_switched_off_first(
 
 def test_every_registered_fault_can_be_made_and_named() -> None:
     for name, fault in zip(FAULTS, made(), strict=True):
-        assert fault.kind == name and fault.nodes == ("alpha",)
-        assert "alpha" in fault.title and "alpha" in fault.undoing
+        assert fault.kind == name
+        if FAULTS[name].arguments:
+            assert fault.nodes == ("alpha",) and "alpha" in fault.title and "alpha" in fault.undoing
+        else:
+            assert fault.nodes == () and "address" in fault.title and "address" in fault.undoing
+
+
+@pytest.mark.parametrize("split", [0, 1, 128, 255, 256])
+def test_who_starves_a_pool_asks_for_every_address_of_its_own_server(split: int) -> None:
+    owners = {f"10.0.0.{n}": n % 3 == 0 for n in range(1, 42)}
+    asked = starve.askers(owners, starve.clients(3), split)
+    if split in (0, 256):
+        assert sorted(asked.values()) == sorted(owners), "one server has all clients"
+    assert len(set(asked.values())) == len(asked)
+    assert all(owners[address] is (bucket(mac) < split) for mac, address in asked.items() if 0 < split < 256)
+    if split == 128:
+        assert len(asked) == len(owners)
+
+
+def test_clients_that_starve_a_pool_are_known_by_their_addresses() -> None:
+    generations = [list(starve.clients(n)) for n in range(starve.GENERATIONS)]
+    macs = {mac for some in generations for mac in some}
+    assert len(macs) == sum(map(len, generations)), "no client is in two generations"
+    assert all(mac.startswith(starve.PREFIX) and len(wire.mac_bytes(mac)) == 6 for mac in macs)
+    assert int(starve.PREFIX[:2], 16) & 3 == 2, "locally administered, unicast"
+    mine, other, gone = (
+        LeaseEntry(a, state, mac, None, None, None, None, None, None, None, None)
+        for a, state, mac in [
+            ("a", "active", next(iter(macs))),
+            ("b", "active", "02:52:50:49:43:00"),
+            ("c", "free", next(iter(macs))),
+        ]
+    )
+    assert starve.ours({e.address: e for e in (mine, other, gone)}) == {"a": mine}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ def test_every_bucket_is_served_by_one_peer() -> None:
     secondary = omapi.parse((CASES / "omapi" / "secondary.omshell").read_text(encoding="utf-8"))
     assert [primary.serves(n) for n in range(256)] == [n < 128 for n in range(256)]
     assert all(primary.serves(n) != secondary.serves(n) for n in range(256))
+    alone = omapi.parse((CASES / "omapi" / "secondary-alone.omshell").read_text(encoding="utf-8"))
+    assert alone.buckets is None and not any(alone.serves(n) for n in range(256)), "its partner tells it, once met"
 
 
 @given(st.integers(0, len(PRIMARY)), st.characters())

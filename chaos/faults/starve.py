@@ -1,0 +1,157 @@
+"""`starve`: the DHCP pool has no address left for a new client."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address
+from typing import ClassVar
+
+from chaos.faults.fault import Means
+from cluster.errors import ProbeFailed
+from cluster.probes import dhcp, wire
+from cluster.probes.dhcp import ClientMachine, Lease, LeaseEntry, State
+from cluster.probes.dhcp_balance import bucket
+from cluster.probes.dhcp_packet import CLIENT_PORT
+from cluster.wait import Deadline, until
+
+PREFIX = "02:52:50:53:"
+"""How the hardware addresses of our clients begin, and no others do: locally administered."""
+GENERATIONS = 16
+"""Which of so many sets of clients it is changes every minute: one that was given an address within `ping-cltt-secs`
+(60 s) gets it back without the second of a ping (dhcpd.conf(5)), and a newcomer is what starves a pool."""
+LEASE_S = 300
+"""How long our leases last at most, whatever becomes of us: the least that dhcpd gives (min-lease-time)."""
+TAKE_S = 25.0
+"""How long taking all may take: a ping is 1 s, and who asked the wrong peer waits for load balance max seconds."""
+LEASE_FILE = "/var/lib/dhcp/dhcpd.leases"
+MOST = 1000
+"""How large a pool may be: so many clients at once would be a load of their own."""
+
+
+def clients(generation: int) -> Iterator[str]:
+    """The hardware addresses of a generation, more than are needed for either half of the largest pool."""
+    return (f"{PREFIX}{generation * 16 + (n >> 8):02x}:{n & 255:02x}" for n in range(4 * MOST))
+
+
+def askers(owners: Mapping[str, bool], macs: Iterable[str], split: int) -> dict[str, str]:
+    """Who asks for which address: `owners` says of each free one whether it is the primary's, clients are of theirs.
+
+    A server that is asked by another's client, or for no address in particular, offers the next one of its own, and
+    an offer keeps that one from everybody else for two minutes.
+    """
+    waiting = {side: [address for address, owner in owners.items() if owner is side] for side in (True, False)}
+    found = dict[str, str]()
+    for mac in macs:
+        own = waiting[bucket(mac) < split] or (waiting[True] + waiting[False] if split in (0, 256) else [])
+        if own:
+            found[mac] = own[0]
+            for some in waiting.values():
+                some[:] = [address for address in some if address != found[mac]]
+    return found
+
+
+@dataclass(frozen=True)
+class Starve:
+    """Every free address of the pool is leased by synthetic clients, which give all of them back."""
+
+    kind: ClassVar[str] = "starve"
+    takes_node: ClassVar[bool] = False
+    part_of: ClassVar[str | None] = None
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """No node is taken away."""
+        return ()
+
+    @property
+    def title(self) -> str:
+        """What happens."""
+        return "every free address of the DHCP pool is taken"
+
+    @property
+    def undoing(self) -> str:
+        """What brings it back."""
+        return "every address that was taken is given back"
+
+    def apply(self, means: Means) -> None:
+        """Take them; raises ProbeFailed when some could not be taken, and NodeError."""
+        plan = means.inventory.dhcp
+        entries = _files(means)[plan.primary]
+        owners = dict[str, bool]()
+        for number in range(int(plan.pool_first), int(plan.pool_last) + 1):
+            address = str(IPv4Address(number))
+            # What the file does not mention was never used, which makes it the primary's.
+            state = entries[address].state if address in entries else "free"
+            if state in ("free", "abandoned", "backup"):
+                owners[address] = state != "backup"
+        if len(owners) > MOST:
+            raise ProbeFailed(f"the pool has more than {MOST} free addresses; it is not starved", reason="pool")
+        generation = int(time.time() // 60) % GENERATIONS
+        _take(_interface(means), askers(owners, clients(generation), plan.split), len(owners))
+
+    def undo(self, means: Means) -> None:
+        """Give all back, and see in both lease files that none of ours is left; raises WaitTimeout, NodeError."""
+        until(partial(_give_back, means), deadline=20.0, what=self.undoing, every=0.5)
+
+
+def ours(entries: Mapping[str, LeaseEntry]) -> dict[str, LeaseEntry]:
+    """The leases of a file that our clients hold."""
+    return {a: e for a, e in entries.items() if e.state == "active" and e.mac and e.mac.startswith(PREFIX)}
+
+
+def _interface(means: Means) -> str:
+    return wire.interface_towards(str(means.inventory.network.floating))
+
+
+def _files(means: Means) -> dict[str, Mapping[str, LeaseEntry]]:
+    """Both lease files as they are now; raises NodeError and LeaseFileError."""
+    plan = means.inventory.dhcp
+    texts = {
+        name: means.fleet[name].get(LEASE_FILE, sudo=True, deadline=5.0) for name in (plan.primary, plan.secondary)
+    }
+    return {name: dhcp.leases(text.decode(), growing=True).leases for name, text in texts.items()}
+
+
+def _take(interface: str, asked: Mapping[str, str], wanted: int) -> None:
+    """Let all of these clients get a lease, at the same time, of the address that each asks for where it can."""
+    end = Deadline.after(TAKE_S)
+    short = ((51, LEASE_S.to_bytes(4)),)
+    machines = {mac: ClientMachine(mac, wanted=address, extra=short) for mac, address in asked.items()}
+    now = time.monotonic()
+    for machine in machines.values():
+        machine.discover(now)
+    with wire.packet_socket(interface, wire.ETH_IP, wire.only_udp_to(CLIENT_PORT), accept=tuple(machines)) as sock:
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        while (left := [m for m in machines.values() if m.state is not State.BOUND]) and not end.passed:
+            for machine in left:
+                while (frame := machine.send(time.monotonic())) is not None:
+                    sock.send(frame)
+            timers = [m.next_timer for m in left if m.next_timer is not None]
+            poll.poll(max(0.0, min([*timers, end.at]) - time.monotonic()) * 1000)
+            while (got := wire.receive(sock)) is not None:
+                for machine in left:
+                    machine.receive(got.t, got.data, verify=got.verify)
+    if len(machines) - len(left) < wanted:
+        raise ProbeFailed(
+            f"only {len(machines) - len(left)} of {wanted} free addresses could be taken within {TAKE_S:g} s",
+            reason="timeout",
+        )
+
+
+def _give_back(means: Means) -> bool:
+    """Release what our clients hold, by either file; whether there was nothing."""
+    files, interface = _files(means), _interface(means)
+    for name, entries in files.items():
+        server = means.inventory.node(name)
+        for address, entry in ours(entries).items():
+            lease = Lease(
+                address=address, server=str(server.address), lease_s=0.0, options={}, seconds=0.0, tries=0,
+                mac=str(entry.mac), server_mac=server.mac, at=0.0,
+            )  # fmt: skip
+            dhcp.Client(interface, lease.mac).release(lease)
+    return not any(ours(entries) for entries in files.values())
