@@ -48,11 +48,11 @@ class Record(NodeFault):
     def begin(self, means: Means) -> str:
         """Add the record, instead of one that is there from an earlier time."""
         line = f'{record_name(means.inventory)} 1 IN TXT "{self.text}" ; {MARK}'
-        return f"{must_run('named')}{_edit(means)}edit '{line}'\n"
+        return f"{must_run('named')}{_edit(means)}{_primary(means)}edit '{line}'\n"
 
     def end(self, means: Means) -> str:
         """Take it out, where it is in."""
-        return f"{_edit(means)}if grep -q '; {MARK}$' $file; then edit; fi\n"
+        return f"{_edit(means)}if grep -qs '; {MARK}$' $file; then edit; fi\n"
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,17 @@ class Spoil(NodeFault):
     def begin(self, means: Means) -> str:
         """Add the line; that named complains is meant."""
         line = f"{record_name(means.inventory)} 1 IN A 999.1.1.1 ; {MARK}"
-        return f"{must_run('named')}{_edit(means, complaint='|| true')}edit '{line}'\n"
+        return f"{must_run('named')}{_edit(means, complaint='|| true')}{_primary(means)}edit '{line}'\n"
 
     def end(self, means: Means) -> str:
         """Take it out, where it is in."""
-        return f"{_edit(means)}if grep -q '; {MARK}$' $file; then edit; fi\n"
+        return f"{_edit(means)}if grep -qs '; {MARK}$' $file; then edit; fi\n"
+
+
+def _primary(means: Means) -> str:
+    """Shell that fails, saying so, where there is no zone to edit."""
+    zone = means.inventory.cluster.zone
+    return f"[ -e $file ] || {{ echo 'this is not the primary of {zone}: it has no {ZONES}{zone}' >&2; exit 1; }}\n"
 
 
 def _edit(means: Means, complaint: str = "") -> str:
@@ -87,7 +93,6 @@ def _edit(means: Means, complaint: str = "") -> str:
     zone = means.inventory.cluster.zone
     return (
         f"file={ZONES}{zone}\n"
-        f"[ -e $file ] || {{ echo 'this is not the primary of {zone}: there is no {ZONES}{zone}' >&2; exit 1; }}\n"
         "edit() {\n"
         r"  serial=$(sed -nE 's/^@ IN SOA .*\( ([0-9]+) .*/\1/p' $file)" + "\n"
         '  [ -n "$serial" ] || { echo "$file has no serial" >&2; exit 1; }\n'

@@ -220,10 +220,11 @@ def test_real_time_comes_before_the_reference(
 
 @pytest.mark.semantics("ntp-orphan")
 @pytest.mark.each("one", lambda inventory: list(inventory.nodes))
-def test_a_cut_uplink_moves_nobody(one: str, uplink: Uplink, inventory: Inventory) -> None:
-    """One server holds the time it had, and all follow it: its error grows by millionths, so it is good for hours."""
-    found = outcome(lambda: origin(one, uplink.cut, inventory))
-    assert found == uplink.address, f"{one} has its time from {found} {uplink.unreachable_s:.1f} s after the cut"
+def test_a_cut_uplink_moves_nobody(one: str, uplink: Uplink) -> None:
+    """The servers hold what they had, or each other's: their error grows by millionths, so it is good for hours.
+
+    Only when it may have grown too large (chrony.conf(5), local distance) one of them becomes the orphan reference.
+    """
     tracking = must(uplink.cut[one]).tracking
     assert tracking.leap == "Normal", f"{one} is {tracking.leap} {uplink.unreachable_s:.1f} s after the cut"
     offset = max(tracking.offset, tracking.last_offset, key=abs)

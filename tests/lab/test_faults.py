@@ -16,7 +16,7 @@ from chaos.faults.record import record_name
 from chaos.faults.stranger import ADDRESS
 from chaos.lasting import lasting
 from cluster import journal
-from cluster.errors import ProbeFailed, Refused
+from cluster.errors import CommandFailed, ProbeFailed, Refused
 from cluster.health import Health
 from cluster.inventory import Inventory
 from cluster.node import Fleet
@@ -134,6 +134,8 @@ def test_an_edited_zone_is_as_before_but_for_a_newer_serial(inventory: Inventory
     assert operator not in fleet["beta"].run(["chronyc", "-n", "-c", "sources"]).text
     with lasting(inventory, fleet, Spoil("alpha")):
         assert dns.serial(alpha.address, zone) == (before + 2) % 2**32, "the zone is served as it was"
+    with pytest.raises(CommandFailed, match="not the primary"), lasting(inventory, fleet, Record("beta", "one")):
+        pass
     Record("alpha", "two").apply(means)
     sweep(alpha)
     assert not left_on(alpha) and dns.query(alpha.address, name, "TXT").rcode == "NXDOMAIN"

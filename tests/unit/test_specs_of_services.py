@@ -320,6 +320,20 @@ def test_a_lie_that_was_believed() -> None:
     assert "beta told a time +4.900 s off" in red(ntp_faults.test_the_other_servers_go_on_telling_the_time, bad)
 
 
+def test_a_cut_uplink_that_moves_somebody() -> None:
+    def after(**change: Any) -> ntp_faults.Uplink:
+        seen = {"gamma": replace(FOLLOWED, tracking=replace(TRACKING, **change))}
+        return ntp_faults.Uplink("192.0.2.1", {}, 1.0, seen, 4.0, {}, 1.0)
+
+    ntp_faults.test_a_cut_uplink_moves_nobody("gamma", after())
+    assert "gamma is Not synchronised 4.0 s after the cut" in red(
+        ntp_faults.test_a_cut_uplink_moves_nobody, "gamma", after(leap="Not synchronised")
+    )
+    assert "gamma went -0.200 s off after the cut" in red(
+        ntp_faults.test_a_cut_uplink_moves_nobody, "gamma", after(offset=-0.2)
+    )
+
+
 def test_a_time_that_goes_in_circles_has_no_origin() -> None:
     def at(node: Any) -> str:
         return "".join(f"{int(part):02X}" for part in node.address.split("."))
