@@ -244,6 +244,7 @@ ROUNDS = (
                         f"{CLAIMS}what_was_taken_away_is_proven_back[losing-alpha]": REFUSED,
                         f"{MOVES}a_dead_owner_is_followed_after_three_intervals": REFUSED,
                         f"{MOVES}nobody_owns_it_for_as_long_as_promised[lost]": REFUSED,
+                        f"{MOVES}two_own_it_for_as_long_as_promised[lost]": REFUSED,
                         f"{MOVES}the_service_answers_on_the_address_once_it_moved[*]": REFUSED,
                     },
                 )
