@@ -24,11 +24,13 @@ from cluster.model import (
     Cluster,
     Dhcp,
     DhcpPlan,
+    Distcc,
     Dns,
     Group,
     Http,
     Inventory,
     Model,
+    Mpi,
     NetworkPlan,
     Node,
     Ntp,
@@ -51,11 +53,13 @@ __all__ = [
     "Claim",
     "Cluster",
     "Dhcp",
+    "Distcc",
     "Dns",
     "Group",
     "Http",
     "Inventory",
     "InventoryError",
+    "Mpi",
     "NetworkPlan",
     "Node",
     "Ntp",
@@ -85,6 +89,8 @@ SECTIONS: dict[str, type[Model]] = {
     "ntp": Ntp,
     "tftp": Tftp,
     "http": Http,
+    "mpi": Mpi,
+    "distcc": Distcc,
     "power": Power,
 }
 NAMED: dict[str, type[Model]] = {"groups": Group, "nodes": Node, "artifacts": Artifact, "profiles": Profile}
@@ -265,7 +271,7 @@ class _Reader:
 
 
 def _top() -> tuple[str, ...]:
-    services = ("dhcp", "dns", "vrrp", "ntp", "tftp", "http")
+    services = ("dhcp", "dns", "vrrp", "ntp", "tftp", "http", "mpi", "distcc")
     return ("cluster", "network", "users", "groups", "nodes", *services, "power", *OPTIONAL)
 
 

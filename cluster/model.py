@@ -252,6 +252,28 @@ class Http(Model):
     user: f.User
 
 
+class Mpi(Model):
+    """MPICH's jobs: whose they are, how many processes run on each node, how soon the loss of a node ends one, s."""
+
+    user: f.User
+    ranks_per_node: Annotated[int, BeforeValidator(f.whole(1, 1024))]
+    # Less than it takes to notice that a connection is dead (ServerAliveInterval, ssh_config(5)) cannot be kept.
+    abort: Annotated[float, BeforeValidator(f.whole_duration(6, 3600))]
+
+    @property
+    def alive_interval(self) -> int:
+        """How often ssh asks whether a node still answers, s: two answers may fail, and time to abort is left."""
+        return max(1, int(self.abort) // 5)
+
+
+class Distcc(Model):
+    """distccd on every compute node: where it listens, how much it takes on, and how politely."""
+
+    port: f.Port
+    jobs: Annotated[int, BeforeValidator(f.whole(1, 1024))]
+    nice: Annotated[int, BeforeValidator(f.whole(0, 19))]
+
+
 class Power(Model):
     """How nodes are switched: the import path of a driver and what it wants to know."""
 
@@ -314,6 +336,8 @@ class Inventory(Model):
     ntp: Ntp
     tftp: Tftp
     http: Http
+    mpi: Mpi
+    distcc: Distcc
     power: Power
     artifacts: Mapping[str, Artifact]
     claims: tuple[Claim, ...]

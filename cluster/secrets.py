@@ -59,6 +59,19 @@ class Secrets:
         """The line for `authorized_keys`, without a line end."""
         return _read(self.ssh_key_pub).strip()
 
+    @property
+    def mpi_key(self) -> Path:
+        """The private key with which MPI's jobs go from one compute node to the others."""
+        return self.folder / "mpi_key"
+
+    def mpi_private(self) -> str:
+        """What is in that key's file."""
+        return _read(self.mpi_key)
+
+    def mpi_public(self) -> str:
+        """Its public half, a line for `authorized_keys`, without a line end."""
+        return _public(self.mpi_key, "mpi")
+
     def vrrp_password(self) -> str:
         """What keepalived sends as PASS: 8 letters and digits."""
         value = _read(self.folder / "vrrp_password").strip()
@@ -101,12 +114,14 @@ def ensure(inventory: Inventory) -> Secrets:
         public = _public(found.ssh_key)
         if not found.ssh_key_pub.exists() or _read(found.ssh_key_pub).split()[:2] != public.split()[:2]:
             _write(found.ssh_key_pub, (public + "\n").encode(), inventory.root)
+        _once(found.mpi_key, _new_ssh_key, inventory.root)
         _once(found.folder / "vrrp_password", _new_vrrp_password, inventory.root)
         _once(found.folder / "tsig_key", _new_hmac_key, inventory.root)
         _once(found.folder / "omapi_key", _new_hmac_key, inventory.root)
         for path in (
             found.ssh_key,
             found.ssh_key_pub,
+            found.mpi_key,
             found.folder / "vrrp_password",
             found.folder / "tsig_key",
             found.folder / "omapi_key",
@@ -115,6 +130,7 @@ def ensure(inventory: Inventory) -> Secrets:
     except OSError as error:
         where = error.filename or found.folder
         raise InputError(f"{where}: {error.strerror}; make it writable for you, or remove it") from error
+    found.mpi_public()
     found.vrrp_password()
     found.tsig_key()
     found.omapi_key()
@@ -133,12 +149,12 @@ def _new_hmac_key() -> bytes:
     return base64.b64encode(secrets.token_bytes(HMAC_BYTES)) + b"\n"
 
 
-def _public(path: Path) -> str:
+def _public(path: Path, comment: str = "rpicluster") -> str:
     try:
         key = load_ssh_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it asks for a password
         raise _unusable(path, "an OpenSSH private key without a password") from error
-    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() + " rpicluster"
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() + f" {comment}"
 
 
 def _read(path: Path) -> str:

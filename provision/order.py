@@ -12,6 +12,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from cluster import power
@@ -31,6 +32,7 @@ ADDRESS_S = 120.0  # and one that first has to be given it
 PATIENCE_S = 5.0  # how long a never-seen node may be silent once it could have an address
 PAIR_S = float(runner.LIMIT_S)  # for the pair to serve DHCP; its own limit ends it sooner
 CONFIRMED = "/run/rpicluster/firewall-confirmed"  # where base/65-firewall.sh waits for it
+MET = "compute/20-mpi-known-hosts.sh"  # the step that tells a node which host keys the others have
 CONFIRM_S = 10.0  # less than that step waits
 
 Say = Callable[[str, Line], None]
@@ -99,6 +101,7 @@ class Provisioning:
         self._first = Fleet(inventory, first_contact=True)
         self._anew = Fleet(inventory)
         self._gate = Gate(name for name in self.pair if name in self.names)
+        self._known: dict[str, tuple[str, ...]] = {}
         self._switching = threading.Lock()
         self._abandoned = threading.Event()
 
@@ -125,7 +128,32 @@ class Provisioning:
             if isinstance(result, ClusterError):
                 raise result
             found[name] = result
+        if not self.check:
+            found |= self._tell_of_each_other(found)
         return [found[name] for name in self.names]
+
+    def _tell_of_each_other(self, found: dict[str, Outcome]) -> dict[str, Outcome]:
+        """Tell nodes that were done before all of their group had been met which host keys the others have."""
+        behind = [
+            name for name, outcome in found.items()
+            if outcome.ok and MET in render.steps(self.inventory.nodes[name])
+            and self._known.get(name) != render.known_hosts(self.inventory, outcome.group)
+        ]  # fmt: skip
+        done = self.fleet.each(self._once_more, behind, limit=AT_ONCE)
+        merged = {}
+        for name, more in done.items():
+            first = found[name]
+            if isinstance(more, ClusterError):
+                merged[name] = replace(first, ok=False, error=str(more))
+            else:
+                merged[name] = replace(more, changes=first.changes + more.changes, seconds=first.seconds + more.seconds)
+        return merged
+
+    def _once_more(self, node: Node) -> Outcome:
+        began, plan = time.monotonic(), self.inventory.nodes[node.name]
+        files = render.bundle(self.inventory, plan, self.secrets, only=[MET])
+        lines = runner.run(node, files, check=False, say=partial(self._heard, node.name))
+        return runner.outcome(node.name, plan.group, lines, time.monotonic() - began)
 
     def _by_dhcp(self, name: str) -> bool:
         return self.inventory.groups[self.inventory.nodes[name].group].addressing == "dhcp"
@@ -134,6 +162,7 @@ class Provisioning:
         name, group = node.name, self.inventory.nodes[node.name].group
         began = time.monotonic()
         try:
+            self._known[name] = render.known_hosts(self.inventory, group)
             files = render.bundle(self.inventory, self.inventory.nodes[name], self.secrets)
             link, installed = self._reach(node, files[render.KEYS])
             self.say(name, Line("note", "connected"))

@@ -1,4 +1,4 @@
-"""What a node is sent: scripts as they are, templates filled in.  Pure, apart from reading this folder.
+"""What a node is sent: scripts as they are, templates filled in.  Pure, apart from reading this folder and the pins.
 
 A bundle is a folder of its own on the node: `lib.sh`, `run.sh`, `params.sh` (the few values scripts need by
 name), `steps` (what runs, in order), and one folder a room (`base`, then the node's group) with its scripts,
@@ -8,13 +8,14 @@ its `packages.txt` and its rendered files.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory, Node, Record
 from cluster.secrets import Secrets
 
@@ -54,13 +55,25 @@ def zones(inventory: Inventory) -> tuple[Zone, ...]:
     )
 
 
-def bundle(inventory: Inventory, node: Node, secrets: Secrets, here: Path = HERE) -> dict[str, bytes]:
-    """Every file of a node's bundle, by its path inside it.
+def known_hosts(inventory: Inventory, group: str) -> tuple[str, ...]:
+    """The pinned host keys of a group's nodes, as lines of ssh_known_hosts: sshd(8)."""
+    pins = HostKeys(inventory.state / "known_hosts")
+    return tuple(
+        f"{node.name},{inventory.fqdn(node.name)},{node.address} {pin.type} {pin.key}"
+        for node in inventory.group(group)
+        for pin in pins.pins(node.name, str(node.address))
+    )
+
+
+def bundle(
+    inventory: Inventory, node: Node, secrets: Secrets, here: Path = HERE, only: Collection[str] = ()
+) -> dict[str, bytes]:
+    """Every file of a node's bundle, by its path inside it; with `only`, of its steps just these will run.
 
     Raises jinja2.UndefinedError for a template that names what does not exist: a bug, not an input.
     """
     files = {name: (here / name).read_bytes() for name in COMMON}
-    order = steps(node, here)
+    order = tuple(step for step in steps(node, here) if not only or step in only)
     environment = Environment(
         loader=FileSystemLoader(here),
         undefined=StrictUndefined,
@@ -124,6 +137,7 @@ def _values(inventory: Inventory, node: Node, secrets: Secrets) -> dict[str, Any
         "resolvers": ["127.0.0.1", *others] if node.name in servers else addresses,
         "time_servers": [str(inventory.nodes[name].address) for name in inventory.ntp.servers],
         "zones": zones(inventory),
+        "known_hosts": known_hosts(inventory, node.group),
     }
 
 
@@ -145,6 +159,8 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
         "HTTP_CHROOT": inventory.http.chroot,
         "HTTP_PORT": str(inventory.http.port),
         "HTTP_USER": inventory.http.user,
+        "MPI_USER": inventory.mpi.user,
+        "DISTCC_PORT": str(inventory.distcc.port),
         "DNS_ROLE": {dns.primary: "primary", dns.secondary: "secondary"}.get(node.name, "none"),
     }
     lists: Mapping[str, list[str]] = {

@@ -8,6 +8,7 @@ import pytest
 
 from specs.base import checks
 from specs.base import looks as base
+from specs.compute import looks as compute
 from specs.lanservices import booting, webs
 from specs.lanservices import looks as seen
 from specs.looks import Looks, Place, look
@@ -26,8 +27,10 @@ dhcp_offers = look(seen.dhcp_offers, 2.5)
 dhcp_peers = look(seen.dhcp_peers, 0.2)
 dhcp_pools = look(seen.dhcp_pools, 1.0)
 dhcp_reservations = look(seen.dhcp_reservations, 1.5)
+herds = look(compute.herds, 1.0)
 http_pages = look(webs.http_pages)
 http_webs = look(webs.http_webs)
+mpi_job = look(compute.mpi_job, 2.4)
 ntp_replies = look(seen.ntp_replies)
 standings = look(seen.standings)
 tftp_files = look(booting.tftp_files)

@@ -24,6 +24,8 @@ SERVICES = {
     "ntp": "Time (chrony)",
     "tftp": "TFTP, BOOTP, booting from the network",
     "http": "Web server (BusyBox httpd)",
+    "mpi": "MPI (MPICH)",
+    "distcc": "Compilers (distcc)",
 }
 """What a key begins with, and the heading it stands under."""
 
@@ -189,6 +191,21 @@ LINES = {
     "http-no-climbing": Line("No path leads out of the pages.", "RFC 9110 section 17.3"),
     "http-scripts": Line("Scripts run inside the chroot.", "RFC 3875"),
     "http-no-other": Line("Nothing else listens on ports 80 and 443.", "ours"),
+    # ------------------------------------------------------------ MPI
+    "mpi-user": Line("Jobs get from each node to the others by a key that nobody else reads.", "ours"),
+    "mpi-placement": Line("A job over all nodes places its processes as the host file says.", "mpiexec(1), -f"),
+    "mpi-result": Line("It computes results that are known beforehand, collective and from one to one.", "ours"),
+    "mpi-pairs": Line("Latency and bandwidth of pairs of nodes are measured, and compared with the last run.", "ours"),
+    "mpi-versions": Line("All nodes have the same MPICH, and all of its libraries.", "ours"),
+    # ------------------------------------------------------------ distcc
+    "distcc-each": Line(
+        "Each volunteer alone compiles, without a fallback, what then runs.", "distcc(1), DISTCC_FALLBACK"
+    ),
+    "distcc-compilers": Line("All volunteers have the same compiler.", "distcc(1)"),
+    "distcc-stranger": Line("An address that is not of the LAN is refused.", "distccd(1), --allow"),
+    "distcc-polite": Line(
+        "Volunteers compile politely, as many files as declared, without rights.", "distccd(1), --nice"
+    ),
 }
 
 

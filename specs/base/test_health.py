@@ -7,7 +7,9 @@ import pytest
 from cluster.facts import Facts
 from cluster.inventory import Inventory
 from cluster.node import Node
+from cluster.probes import mpi
 from specs.base import expected
+from specs.compute import looks as compute
 
 DISK_PERCENT = 90  # monitoring-plugins' usual warning, check_disk -w 10%
 MANY_PROCESSES = 400  # the cluster's own limit; 300 is where it used to warn
@@ -76,7 +78,9 @@ def test_only_the_groups_services_can_be_reached(node: Node, facts: Facts, inven
     if node.name in (inventory.dhcp.primary, inventory.dhcp.secondary):
         plan = inventory.dhcp  # for the partner, and for the node itself; the firewall lets nobody else in
         may |= {("tcp", port) for port in (plan.port, plan.peer_port, plan.omapi_port)}
-    found = reachable(node, facts)
+    if group == compute.GROUP:
+        may.add(("tcp", inventory.distcc.port))
+    found = {door: who for door, who in reachable(node, facts).items() if who not in mpi.PROCESSES}
     strange = [f"{process or 'the kernel'} on {protocol} {port}" for (protocol, port), process in found.items()
                if (protocol, port) not in may]  # fmt: skip
     assert not strange, f"{node.name} also serves: {', '.join(strange)}"

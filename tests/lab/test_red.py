@@ -20,7 +20,7 @@ from cluster.node import Fleet
 from lab.lab import Lab
 from tests.breaking import Break, Played, Round, covered, play, unexpected, wrong_about
 from tests.outcomes import Result
-from tests.red import base, dhcp, dns, files, firewall, floating_address, nodes, ntp, single_nodes
+from tests.red import base, compute, dhcp, dns, files, firewall, floating_address, nodes, ntp, single_nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = (
@@ -33,6 +33,7 @@ ALL = (
     *ntp.ROUNDS,
     *files.ROUNDS,
     *firewall.ROUNDS,
+    *compute.ROUNDS,
 )
 ROUNDS = tuple(sorted(ALL, key=lambda chosen: chosen.profile != PRODUCTION))  # nodes are given other timers once
 

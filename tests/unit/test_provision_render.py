@@ -68,7 +68,7 @@ def test_nothing_is_left_unrendered(bundles: dict[str, dict[str, bytes]], name: 
         text = content.decode()
         assert content.endswith(b"\n"), path
         if not path.endswith(".sh"):
-            markup = path.endswith((".html", ".svg")) or text.startswith("#!")  # a script has redirections
+            markup = path.endswith((".html", ".svg", ".c")) or text.startswith("#!")  # a script has redirections
             assert not re.search(r"{{|{%|None|IPv4Address" + ("" if markup else "|<"), text), path
 
 
@@ -123,7 +123,9 @@ def test_secrets_go_only_where_they_are_used(inventory: Inventory, bundles: dict
         for secret, paths in wanted.items():
             found = {path for path, content in files.items() if secret in content}
             assert found == (paths if name in ("alpha", "beta") else set())
-        assert not any(b"PRIVATE KEY" in content for content in files.values())
+        keys = {path for path, content in files.items() if b"PRIVATE KEY" in content}
+        assert keys == ({"compute/mpi-key"} if inventory.node(name).group == "compute" else set())
+        assert not any(made.ssh_key.read_bytes() in content for content in files.values()), "the operator's own"
 
 
 def test_both_dhcp_peers_agree_on_all_but_their_own_ends(bundles: dict[str, dict[str, bytes]]) -> None:

@@ -1,0 +1,106 @@
+"""What is looked at once for all specs about MPI and distcc (see specs/looks.py)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cluster.errors import ClusterError, ProbeFailed
+from cluster.probes import mpi
+from specs.looks import Place
+
+if TYPE_CHECKING:
+    from cluster.inventory import Inventory
+    from cluster.node import Node
+
+GROUP = "compute"
+HERD_S = 40.0  # 0.5 s on a lab node; a Pi compiles three small files, one of them elsewhere
+JOB_S = 30.0  # 2 s in a lab of two cores; on Pis the connections of 32 processes take their time
+SECTION = "\x1e"
+
+# One command for each node.  $1 is the node that compiles for this one; its own loopback is a stranger to distccd.
+HERD = r"""
+exec 2>&1
+section() {{ printf '\036%s\n' "$1"; }}
+home=$(getent passwd {user} | cut -d: -f6)
+section compiler; gcc -dumpfullversion -dumpversion; gcc -dumpmachine
+section mpich; mpichversion | sed -n 's/^MPICH Version:[[:space:]]*//p'
+section linked; ldd {program}
+section hosts; grep -v '^#' /opt/hpc/mpi-hosts
+section known; grep -v '^#' $home/.ssh/known_hosts
+section user; id -nG {user}
+section modes; stat -c '%n %a %U' $home $home/.ssh $home/.ssh/id_ed25519 $home/.ssh/authorized_keys
+section hop; runuser -u {user} -- timeout 10 ssh {next} hostname
+section herd; grep -v '^#' /etc/distcc/hosts
+section daemon; for p in $(pgrep -x distccd); do ps -o user=,ni=,args= -p $p; done
+compile() {{
+  here=$(runuser -u {user} -- mktemp -d)
+  runuser -u {user} -- sh -c 'cd $1; export DISTCC_DIR=$1 DISTCC_HOSTS=$2 DISTCC_FALLBACK=0 DISTCC_IO_TIMEOUT=15
+    cat >one.c <<END
+#include <stdio.h>
+int main(void) {{ for (int n = 1; ; n++) if (n * n > 2000) return !printf("%d", n); }}
+END
+    timeout 20 distcc gcc -c one.c -o one.o && gcc one.o -o one && ./one
+    code=$?; echo; echo "exit $code"' sh "$here" "$1"
+  rm -rf "$here"
+}}
+section alone; compile {address}:{port}/1
+section stranger; compile 127.0.0.1:{port}/1
+section end
+"""
+NUMBER = "45"  # what the compiled program prints: the first whole number whose square is above 2000
+
+
+@dataclass(frozen=True)
+class Herd:
+    """What one compute node says of its part in the herd; `next` is the node that compiled for it."""
+
+    next: str
+    sections: Mapping[str, str]
+
+    def lines(self, section: str) -> list[str]:
+        """The lines of a section that say something."""
+        return [line.strip() for line in self.sections[section].splitlines() if line.strip()]
+
+
+def following(inventory: Inventory, name: str) -> str:
+    """The next compute node after this one, in a ring: so each is asked by one other, however many there are."""
+    names = [node.name for node in inventory.group(GROUP)]
+    return names[(names.index(name) + 1) % len(names)]
+
+
+def herds(place: Place) -> dict[str, Herd | ClusterError]:
+    """What each compute node says, by one command each."""
+    inventory = place.inventory
+
+    def ask(node: Node) -> Herd:
+        other = following(inventory, node.name)
+        script = HERD.format(
+            user=shlex.quote(inventory.mpi.user),
+            program=mpi.PROGRAM,
+            next=other,
+            address=inventory.node(other).address,
+            port=inventory.distcc.port,
+        )
+        text = node.run(["sh", "-c", script], sudo=True, deadline=HERD_S).text
+        parts = [part.partition("\n") for part in text.split(SECTION)[1:]]
+        found = {name.strip(): body for name, _, body in parts}
+        if "end" not in found:
+            raise ProbeFailed(f"{node.name}: did not tell all of its part in the herd", reason="incomplete")
+        return Herd(other, found)
+
+    return place.fleet.each(ask, [node.name for node in inventory.group(GROUP)], limit=16)
+
+
+def mpi_job(place: Place) -> mpi.Job:
+    """One job over all compute nodes that answer, started on the first of them."""
+    inventory = place.inventory
+    names = [node.name for node in inventory.group(GROUP)]
+    answers = place.fleet.each(lambda node: node.connect(), names, limit=16)
+    silent = [name for name, error in answers.items() if isinstance(error, ClusterError)]
+    there = [name for name in names if name not in silent]
+    if not there:
+        raise ProbeFailed("no compute node answers", reason="silent")
+    return mpi.run(place.fleet[there[0]], inventory.mpi.user, seconds=JOB_S, without=silent)

@@ -1,0 +1,73 @@
+"""distcc: each compute node compiles for the others, for them alone, and with the same compiler.
+
+distcc(1), distccd(1).  Without a fallback, else a volunteer that is dead would pass silently.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
+from cluster.inventory import Node as Plan
+from cluster.node import Node
+from specs.compute.looks import NUMBER, Herd, following
+from specs.lanservices.looks import must
+
+pytestmark = pytest.mark.group("compute")
+
+DISTCC_FAILED = range(100, 120)  # distcc(1), exit codes: its own, not the compiler's
+
+
+@pytest.fixture(scope="module")
+def herd(node: Node, herds: dict[str, Herd | ClusterError]) -> Herd:
+    """What the node says of its part in the herd."""
+    return must(herds[node.name])
+
+
+def client(inventory: Inventory, node: Plan) -> list[str]:
+    """The node that has this one compile for it."""
+    return [one.name for one in inventory.group("compute") if following(inventory, one.name) == node.name]
+
+
+@pytest.mark.semantics("distcc-each")
+@pytest.mark.each("asker", client)
+def test_alone_it_compiles_what_then_runs(node: Node, asker: str, herds: dict[str, Herd | ClusterError]) -> None:
+    said = must(herds[asker]).lines("alone")
+    assert said == [NUMBER, "exit 0"], f"{node.name} did not compile for {asker}: {'; '.join(said) or 'silence'}"
+
+
+@pytest.mark.semantics("distcc-compilers")
+def test_its_compiler_is_that_of_the_others(node: Node, herd: Herd, herds: dict[str, Herd | ClusterError]) -> None:
+    mine = herd.lines("compiler")
+    others = [other.lines("compiler") for other in herds.values() if isinstance(other, Herd) and other is not herd]
+    common = max(others or [mine], key=others.count)
+    assert mine == common, f"{node.name} has the compiler {' '.join(mine)}, others have {' '.join(common)}"
+
+
+@pytest.mark.semantics("distcc-stranger")
+def test_a_stranger_is_refused(node: Node, herd: Herd) -> None:
+    """Its own loopback address is not of the LAN."""
+    said = herd.lines("stranger")
+    code = int(said[-1].removeprefix("exit ")) if said and said[-1].startswith("exit ") else -1
+    assert code in DISTCC_FAILED, f"{node.name} compiles for 127.0.0.1, which is not of the LAN: {'; '.join(said)}"
+
+
+@pytest.mark.semantics("distcc-each")
+def test_it_knows_the_whole_herd(node: Node, herd: Herd, inventory: Inventory) -> None:
+    plan = inventory.distcc
+    wanted = [f"{one.address}:{plan.port}/{plan.jobs},cpp,lzo" for one in inventory.group("compute")]
+    assert herd.lines("herd") == wanted, f"{node.name} has the herd {herd.lines('herd')}, not {wanted}"
+
+
+@pytest.mark.semantics("distcc-polite")
+def test_it_is_polite_and_has_no_rights(node: Node, herd: Herd, inventory: Inventory) -> None:
+    wanted = inventory.distcc
+    daemons = [line.split(None, 2) for line in herd.lines("daemon")]
+    assert daemons, f"{node.name}: no distccd runs"
+    strange = [
+        f"{user} at niceness {nice}" for user, nice, _ in daemons if (user, nice) != ("distccd", str(wanted.nice))
+    ]
+    assert not strange, f"{node.name}: distccd runs as {', '.join(strange)}, not as distccd at {wanted.nice}"
+    jobs = [args for _, _, args in daemons if f"--jobs={wanted.jobs}" not in args.split()]
+    assert not jobs, f"{node.name}: distccd was not told to take {wanted.jobs} jobs: {jobs[0]}"

@@ -1,0 +1,163 @@
+"""MPI: a job runs on all compute nodes, where it was told to, and comes to results that are known beforehand.
+
+mpiexec(1) (Hydra).  The job is one, started on one of the nodes; what each node brings to it, the node is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
+from cluster.inventory import Node as Plan
+from cluster.node import Fleet, Node
+from cluster.probes import mpi
+from specs.compute.looks import JOB_S, Herd
+from specs.compute.previous import Earlier, earlier
+from specs.lanservices.looks import must
+
+pytestmark = pytest.mark.group("compute")
+
+# So much worse than the run before, a pair is not merely busy: a link fell back to 10 Mbit/s, or a node swaps.
+FAR_OFF = 50.0
+
+
+@pytest.fixture(scope="module")
+def herd(node: Node, herds: dict[str, Herd | ClusterError]) -> Herd:
+    """What the node says of its part in the herd."""
+    return must(herds[node.name])
+
+
+@pytest.mark.semantics("mpi-user")
+def test_the_user_of_jobs_may_log_in(node: Node, herd: Herd, inventory: Inventory) -> None:
+    groups = " ".join(herd.lines("user")).split()
+    wanted = inventory.users.ssh_group
+    assert wanted in groups, f"{node.name}: {inventory.mpi.user} is not in group {wanted}, but in {groups}"
+
+
+@pytest.mark.semantics("mpi-user")
+def test_nobody_else_reads_the_key_of_jobs(node: Node, herd: Herd, inventory: Inventory) -> None:
+    user = inventory.mpi.user
+    home = f"/home/{user}"
+    wanted = [
+        f"{home} 700 {user}",
+        f"{home}/.ssh 700 {user}",
+        f"{home}/.ssh/id_ed25519 600 {user}",
+        f"{home}/.ssh/authorized_keys 600 {user}",
+    ]
+    strange = sorted(set(wanted) ^ set(herd.lines("modes")))
+    assert not strange, f"{node.name}: not as they must be: {'; '.join(strange)}"
+
+
+@pytest.mark.semantics("mpi-user")
+def test_the_next_node_is_reached_without_a_question(node: Node, herd: Herd) -> None:
+    said = herd.lines("hop")
+    assert said == [herd.next], f"{node.name} does not get to {herd.next} by SSH: {'; '.join(said) or 'silence'}"
+
+
+@pytest.mark.semantics("mpi-placement")
+def test_the_host_file_is_the_inventorys(node: Node, herd: Herd, inventory: Inventory) -> None:
+    wanted = [f"{one.name}:{inventory.mpi.ranks_per_node}" for one in inventory.group("compute")]
+    assert herd.lines("hosts") == wanted, f"{node.name} places processes on {herd.lines('hosts')}, not {wanted}"
+
+
+@pytest.mark.semantics("mpi-user")
+def test_it_knows_the_host_key_of_every_other(node: Node, herd: Herd, inventory: Inventory) -> None:
+    known = {line.split(",")[0]: line.split()[-1] for line in herd.lines("known")}
+    pins = (inventory.state / "known_hosts").read_text(encoding="utf-8").splitlines()
+    pinned = {word: line.split()[2] for line in pins if len(line.split()) > 2 for word in line.split()[0].split(",")}
+    strange = [one.name for one in inventory.group("compute") if known.get(one.name) != pinned.get(one.name)]
+    assert not strange, f"{node.name} has another host key, or none, for {', '.join(strange)}: provision compute again"
+
+
+@pytest.mark.semantics("mpi-versions")
+def test_the_version_is_that_of_the_others(node: Node, herd: Herd, herds: dict[str, Herd | ClusterError]) -> None:
+    """Processes of two versions do not understand each other."""
+    versions = {name: other.lines("mpich") for name, other in herds.items() if isinstance(other, Herd)}
+    mine = herd.lines("mpich")
+    assert mine, f"{node.name} does not tell its MPICH's version"
+    others = [version for name, version in versions.items() if name != node.name]
+    common = max(others or [mine], key=others.count)
+    assert mine == common, f"{node.name} has MPICH {mine[0]}, others have {common[0] if common else 'none'}"
+
+
+@pytest.mark.semantics("mpi-versions")
+def test_no_library_is_missing(node: Node, herd: Herd) -> None:
+    linked = herd.lines("linked")
+    missing = [line for line in linked if "not found" in line]
+    found = any("libmpi" in line and "=> /" in line for line in linked)
+    assert found and not missing, f"{node.name}: {mpi.PROGRAM} lacks {'; '.join(missing) or linked or 'everything'}"
+
+
+@pytest.mark.semantics("mpi-placement")
+def test_its_processes_run_where_they_were_placed(node: Node, mpi_job: mpi.Job, inventory: Inventory) -> None:
+    """Hydra fills one node after the other, in the order of the host file."""
+    each = inventory.mpi.ranks_per_node
+    names = [one.name for one in inventory.group("compute") if one.name in mpi_job.hosts or one.name == node.name]
+    begin = names.index(node.name) * each
+    there = mpi_job.hosts[begin : begin + each]
+    assert there == (node.name,) * each, (
+        f"processes {begin} to {begin + each - 1} belong on {node.name}, but ran on {there or 'no node'}"
+    )
+    strays = mpi_job.hosts.count(node.name) - each
+    assert not strays, f"{strays} processes too many on {node.name}"
+
+
+@pytest.mark.semantics("mpi-result")
+def test_its_results_are_right(mpi_job: mpi.Job) -> None:
+    """Computed here once more: two sums over all processes, and a number that went around all of them in order."""
+    n = mpi_job.ranks
+    assert mpi_job.wrong == 0, f"{mpi_job.wrong} of {n} processes got a wrong result"
+    assert mpi_job.sum == sum(range(1, n + 1)), f"the sum over {n} processes is {mpi_job.sum}"
+    assert mpi_job.squares == sum(k * k for k in range(n)), f"the sum of squares over {n} processes: {mpi_job.squares}"
+    assert mpi_job.ring == mpi.ring(n), f"the number that went around {n} processes is {mpi_job.ring}"
+
+
+def neighbour(inventory: Inventory, node: Plan) -> list[str]:
+    """The next compute node in a ring, where there is another one."""
+    names = [one.name for one in inventory.group("compute")]
+    return [names[(names.index(node.name) + 1) % len(names)]] if len(names) > 1 else []
+
+
+Note = Callable[[str, object], None]
+
+
+@pytest.mark.semantics("mpi-pairs")
+@pytest.mark.each("other", neighbour)
+def test_a_pair_is_about_as_fast_as_before(
+    node: Node, other: str, mpi_job: mpi.Job, inventory: Inventory, record_property: Note
+) -> None:
+    judge([pair for pair in mpi_job.pairs if {pair.a, pair.b} == {node.name, other}],
+          f"{node.name} and {other}", earlier(inventory, f"[{node.name}-{other}]"), record_property)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.semantics("mpi-pairs")
+def test_all_pairs_are_measured(inventory: Inventory, fleet: Fleet, record_property: Note) -> None:
+    names = [node.name for node in inventory.group("compute")]
+    job = mpi.run(fleet[names[0]], inventory.mpi.user, seconds=JOB_S, pairs="all")
+    wanted = {frozenset({a, b}) for n, a in enumerate(names) for b in names[n + 1 :]}
+    found = {frozenset({pair.a, pair.b}) for pair in job.pairs}
+    assert found == wanted, f"not measured: {sorted(map(sorted, wanted - found))}"
+    for pair in job.pairs:
+        record_property(f"{pair.a}-{pair.b}", f"{pair.latency_us:.0f} us, {pair.bandwidth_mb_s:.0f} MB/s")
+
+
+def judge(pairs: list[mpi.Pair], who: str, before: Earlier | None, record_property: Note) -> None:
+    """Note what was measured, beside what it was in the run before; only what is far off is a finding."""
+    assert pairs, f"{who} were not measured"
+    (pair,) = pairs
+    record_property("latency_us", round(pair.latency_us, 1))
+    record_property("bandwidth_mb_s", round(pair.bandwidth_mb_s, 1))
+    assert pair.latency_us > 0 and pair.bandwidth_mb_s > 0, f"{who}: nothing was exchanged in the time measured"
+    if before is None:
+        return
+    record_property("latency_us_before", before.latency_us)
+    record_property("bandwidth_mb_s_before", before.bandwidth_mb_s)
+    slower = max(pair.latency_us / before.latency_us, before.bandwidth_mb_s / pair.bandwidth_mb_s)
+    assert slower < FAR_OFF, (
+        f"{who} are {slower:.0f} times slower than before: {pair.latency_us:.0f} us, {pair.bandwidth_mb_s:.0f} MB/s; "
+        f"before {before.latency_us:.0f} us, {before.bandwidth_mb_s:.0f} MB/s"
+    )

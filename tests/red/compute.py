@@ -1,0 +1,117 @@
+"""Compute nodes that do not play their part: specs/compute/test_mpi.py, specs/compute/test_distcc.py."""
+
+from __future__ import annotations
+
+from tests.breaking import Break, Round
+
+MPI, DISTCC = "compute/test_mpi.py::test_", "compute/test_distcc.py::test_"
+HOME = "/home/mpiuser"
+# Every program that is asked for in /usr/local/bin first.
+OTHER_GCC = r"""cat > /usr/local/bin/gcc <<'END'
+#!/bin/sh
+case "$*" in *-dump*) echo 11.0.0;; *) exec /usr/bin/gcc "$@";; esac
+END
+chmod 755 /usr/local/bin/gcc"""
+LIBRARY = "/usr/lib/*/libmpich.so.12"
+
+ROUNDS = (
+    Round(
+        "compute: nodes that do not fit",
+        ("specs/compute/test_mpi.py", "specs/compute/test_distcc.py"),
+        (
+            Break(
+                "the user of jobs may not log in", "gamma", files=("/etc/group", "/etc/gshadow"),
+                do="gpasswd -d mpiuser sshusers >/dev/null",
+                red={
+                    f"{MPI}the_user_of_jobs_may_log_in[gamma]": "gamma: mpiuser is not in group sshusers",
+                    f"{MPI}the_next_node_is_reached_without_a_question[zeta]": "zeta does not get to gamma by SSH",
+                },
+            ),
+            Break(
+                "a key that others read", "delta",
+                do=f"chmod 644 {HOME}/.ssh/id_ed25519", undo=f"chmod 600 {HOME}/.ssh/id_ed25519",
+                red={
+                    f"{MPI}nobody_else_reads_the_key_of_jobs[delta]": f"{HOME}/.ssh/id_ed25519 644 mpiuser",
+                    f"{MPI}the_next_node_is_reached_without_a_question[delta]": "delta does not get to epsilon by SSH",
+                },
+            ),
+            Break(
+                "a host file of other times", "delta", files=("/opt/hpc/mpi-hosts",),
+                do="echo eta:8 >>/opt/hpc/mpi-hosts",
+                red={f"{MPI}the_host_file_is_the_inventorys[delta]": "delta places processes on"},
+            ),
+            Break(
+                "a host key that is not known", "epsilon", files=(f"{HOME}/.ssh/known_hosts",),
+                do=f"sed -i /^gamma,/d {HOME}/.ssh/known_hosts",
+                red={f"{MPI}it_knows_the_host_key_of_every_other[epsilon]":
+                     "epsilon has another host key, or none, for gamma"},
+            ),
+            Break(
+                "another MPICH", "zeta", files=("/usr/local/bin/mpichversion",),
+                do="printf '#!/bin/sh\\necho \"MPICH Version: 3.3\"\\n' >/usr/local/bin/mpichversion; "
+                "chmod 755 /usr/local/bin/mpichversion",
+                red={f"{MPI}the_version_is_that_of_the_others[zeta]": "zeta has MPICH 3.3, others have"},
+            ),
+            Break(
+                "a job that ran elsewhere, came to nothing and told no pair", "gamma", files=("/opt/hpc/bin/mpi-run",),
+                do="""mv /opt/hpc/bin/mpi-run /run/red-mpi-run
+                cat >/opt/hpc/bin/mpi-run <<'END'
+#!/bin/sh
+sh /run/red-mpi-run "$@" | sed 's/"ring": [0-9]*/"ring": 1/; s/"hosts": ."gamma"/"hosts": ["delta"/
+s/"latency_us": [0-9.]*/"latency_us": 0/; s/"from": "gamma", "to": "epsilon"/"from": "gamma", "to": "nobody"/'
+END
+                chmod 755 /opt/hpc/bin/mpi-run""",
+                undo="rm /run/red-mpi-run",
+                red={
+                    f"{MPI}its_processes_run_where_they_were_placed[gamma]": "processes 0 to 7 belong on gamma",
+                    f"{MPI}its_processes_run_where_they_were_placed[delta]": "1 processes too many on delta",
+                    f"{MPI}its_results_are_right": "the number that went around 32 processes is 1",
+                    f"{MPI}a_pair_is_about_as_fast_as_before[*]": "nothing was exchanged in the time measured",
+                    f"{MPI}all_pairs_are_measured": "not measured: [['epsilon', 'gamma']]",
+                },
+            ),
+            Break(
+                "a volunteer that does not serve", "delta",
+                do="systemctl stop distcc", undo="systemctl start distcc",
+                red={
+                    f"{DISTCC}alone_it_compiles_what_then_runs[delta-gamma]": "delta did not compile for gamma",
+                    f"{DISTCC}it_is_polite_and_has_no_rights[delta]": "delta: no distccd runs",
+                },
+            ),
+            Break(
+                "a volunteer for everybody, in nobody's interest", "epsilon",
+                do="mkdir -p /run/systemd/system/distcc.service.d; printf '[Service]\\nUser=root\\nExecStart=\\n"
+                "ExecStart=/usr/bin/distccd --no-detach --daemon --port=3632 --allow=0.0.0.0/0 --jobs=9 --nice=0\\n' "
+                ">/run/systemd/system/distcc.service.d/red.conf; systemctl daemon-reload; systemctl restart distcc",
+                undo="rm -r /run/systemd/system/distcc.service.d; systemctl daemon-reload; systemctl restart distcc",
+                red={
+                    f"{DISTCC}a_stranger_is_refused[epsilon]": "epsilon compiles for 127.0.0.1",
+                    f"{DISTCC}it_is_polite_and_has_no_rights[epsilon]": "distccd runs as distccd at niceness 0",
+                },
+            ),
+            Break(
+                "another compiler", "zeta", files=("/usr/local/bin/gcc",), do=OTHER_GCC,
+                red={f"{DISTCC}its_compiler_is_that_of_the_others[zeta]": "zeta has the compiler 11.0.0"},
+            ),
+            Break(
+                "half a herd", "gamma", files=("/etc/distcc/hosts",), do="sed -i /192.168.10.22/d /etc/distcc/hosts",
+                red={f"{DISTCC}it_knows_the_whole_herd[gamma]": "gamma has the herd ["},
+            ),
+        ),
+        slow=True,
+        k="not herd_builds",
+    ),
+    Round(
+        "compute: a library is missing",
+        ("specs/compute/test_mpi.py",),
+        (
+            Break(
+                "a library is missing", "epsilon",
+                do=f"for f in {LIBRARY}; do mv $f $f.red; done",
+                undo="for f in /usr/lib/*/libmpich.so.12.red; do mv $f ${f%.red}; done",
+                red={f"{MPI}no_library_is_missing[epsilon]": "lacks libmpich.so.12 => not found"},
+            ),
+        ),
+        k="library",  # without it a job would wait for its whole time
+    ),
+)  # fmt: skip
