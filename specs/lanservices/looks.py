@@ -208,7 +208,7 @@ def dhcp_impatient(place: Place) -> dict[str, tuple[Offer, ...]]:
     asked = {name: found[0] for name, found in mine.items() if found}
 
     def ask(mac: str) -> tuple[Offer, ...]:
-        return dhcp.Client(place.interface, mac).discover(0, wait=1.6)
+        return dhcp.Client(place.interface, mac).discover(0, wait=OFFER_WAIT_S)
 
     with ThreadPoolExecutor(len(asked)) as pool:
         return dict(zip(asked, pool.map(ask, asked.values()), strict=True))
