@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
@@ -27,6 +27,8 @@ LEASE_S = 300
 """How long our leases last at most, whatever becomes of us: the least that dhcpd gives (min-lease-time)."""
 TAKE_S = 25.0
 """How long taking all may take: a ping is 1 s, and who asked the wrong peer waits for load balance max seconds."""
+LOOK_S = 2.0
+"""How often we look whether nothing is free any more."""
 LEASE_FILE = "/var/lib/dhcp/dhcpd.leases"
 MOST = 1000
 """How large a pool may be: so many clients at once would be a load of their own."""
@@ -79,19 +81,15 @@ class Starve:
 
     def apply(self, means: Means) -> None:
         """Take them; raises ProbeFailed when some could not be taken, and NodeError."""
-        plan = means.inventory.dhcp
-        entries = _files(means)[plan.primary]
-        owners = dict[str, bool]()
-        for number in range(int(plan.pool_first), int(plan.pool_last) + 1):
-            address = str(IPv4Address(number))
-            # What the file does not mention was never used, which makes it the primary's.
-            state = entries[address].state if address in entries else "free"
-            if state in ("free", "abandoned", "backup"):
-                owners[address] = state != "backup"
+        owners = _free(means)
         if len(owners) > MOST:
             raise ProbeFailed(f"the pool has more than {MOST} free addresses; it is not starved", reason="pool")
-        generation = int(time.time() // 60) % GENERATIONS
-        _take(_interface(means), askers(owners, clients(generation), plan.split), len(owners))
+        asked = askers(owners, clients(int(time.time() // 60) % GENERATIONS), means.inventory.dhcp.split)
+        # Others may be given some of them meanwhile: the pool is starved as soon as nothing is free.
+        if not _take(_interface(means), asked, lambda: not _free(means)) and (left := _free(means)):
+            raise ProbeFailed(
+                f"{len(left)} of {len(owners)} free addresses could not be taken within {TAKE_S:g} s", reason="timeout"
+            )
 
     def undo(self, means: Means) -> None:
         """Give all back, and see in both lease files that none of ours is left; raises WaitTimeout, NodeError."""
@@ -116,9 +114,25 @@ def _files(means: Means) -> dict[str, Mapping[str, LeaseEntry]]:
     return {name: dhcp.leases(text.decode(), growing=True).leases for name, text in texts.items()}
 
 
-def _take(interface: str, asked: Mapping[str, str], wanted: int) -> None:
-    """Let all of these clients get a lease, at the same time, of the address that each asks for where it can."""
-    end = Deadline.after(TAKE_S)
+def _free(means: Means) -> dict[str, bool]:
+    """The addresses that a new client could be given, and whether they are the primary's; by the primary's file."""
+    plan, found = means.inventory.dhcp, dict[str, bool]()
+    entries = _files(means)[plan.primary]
+    for number in range(int(plan.pool_first), int(plan.pool_last) + 1):
+        address = str(IPv4Address(number))
+        # What the file does not mention was never used, which makes it the primary's.
+        state = entries[address].state if address in entries else "free"
+        if state in ("free", "abandoned", "backup"):
+            found[address] = state != "backup"
+    return found
+
+
+def _take(interface: str, asked: Mapping[str, str], starved: Callable[[], bool]) -> bool:
+    """Let these clients get a lease, at the same time, of the address that each asks for where it can.
+
+    Ends when each has one, when `starved` says so, or after a while; whether each has one.
+    """
+    end, look = Deadline.after(TAKE_S), Deadline.after(LOOK_S)
     short = ((51, LEASE_S.to_bytes(4)),)
     machines = {mac: ClientMachine(mac, wanted=address, extra=short) for mac, address in asked.items()}
     now = time.monotonic()
@@ -128,19 +142,19 @@ def _take(interface: str, asked: Mapping[str, str], wanted: int) -> None:
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         while (left := [m for m in machines.values() if m.state is not State.BOUND]) and not end.passed:
+            if look.passed:
+                if starved():
+                    break
+                look = Deadline.after(LOOK_S)
             for machine in left:
                 while (frame := machine.send(time.monotonic())) is not None:
                     sock.send(frame)
             timers = [m.next_timer for m in left if m.next_timer is not None]
-            poll.poll(max(0.0, min([*timers, end.at]) - time.monotonic()) * 1000)
+            poll.poll(max(0.0, min([*timers, end.at, look.at]) - time.monotonic()) * 1000)
             while (got := wire.receive(sock)) is not None:
                 for machine in left:
                     machine.receive(got.t, got.data, verify=got.verify)
-    if len(machines) - len(left) < wanted:
-        raise ProbeFailed(
-            f"only {len(machines) - len(left)} of {wanted} free addresses could be taken within {TAKE_S:g} s",
-            reason="timeout",
-        )
+    return not left
 
 
 def _give_back(means: Means) -> bool:

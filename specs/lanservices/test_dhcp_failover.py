@@ -13,8 +13,10 @@ from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.node import Fleet
 from cluster.probes.dhcp import Lease
+from specs.lanservices import doubting_dhcp as doubting
 from specs.lanservices import failing_dhcp as failing
-from specs.lanservices.failing_dhcp import ALONE, Outage, Recovered, Refusal, Silence
+from specs.lanservices.doubting_dhcp import Refusal, Silence
+from specs.lanservices.failing_dhcp import ALONE, Outage, Recovered
 from specs.lanservices.looks import dhcp_clock, must, servers
 from specs.lanservices.test_dhcp_pair import REFUSED_S
 from specs.looks import Place
@@ -191,7 +193,7 @@ def silence(place: Place) -> Silence:
     limit = place.inventory.dhcp.max_response_delay
     if limit > failing.SHORT_S / 2:
         pytest.skip(f"needs --profile short: the silence of a peer is noticed after {limit:g} s")
-    return failing.silence(place)
+    return doubting.silence(place)
 
 
 @pytest.mark.semantics("dhcp-secs")
@@ -222,21 +224,21 @@ def refusal(place: Place) -> Refusal:
     """The clock of the secondary's dhcpd was far ahead."""
     if place.inventory.dhcp.mclt <= failing.SHORT_S:
         pytest.skip("needs the timers of production: with shorter ones it is the same again")
-    return failing.refusal(place)
+    return doubting.refusal(place)
 
 
 @pytest.mark.semantics("dhcp-clocks-refused")
 def test_peers_whose_clocks_differ_refuse_each_other(refusal: Refusal) -> None:
     """Both run and hear each other, and neither takes the other for its partner."""
     said = {name: one.mine for name, one in refusal.peers.items()}
-    assert set(said.values()) == {ALONE}, f"with clocks {failing.AHEAD_S} s apart the peers are {said}"
+    assert set(said.values()) == {ALONE}, f"with clocks {doubting.AHEAD_S} s apart the peers are {said}"
 
 
 @pytest.mark.semantics("dhcp-clocks")
 def test_the_difference_is_seen_from_outside(refusal: Refusal, inventory: Inventory) -> None:
     ahead = {name: dhcp_clock(refusal.leases, name) for name in servers(inventory)}
     apart = ahead[inventory.dhcp.secondary][1] - ahead[inventory.dhcp.primary][0]
-    assert apart > REFUSED_S, f"a clock {failing.AHEAD_S} s ahead is seen as {apart:.1f} s at most"
+    assert apart > REFUSED_S, f"a clock {doubting.AHEAD_S} s ahead is seen as {apart:.1f} s at most"
 
 
 def test_nothing_is_left_of_two_clocks(refusal: Refusal) -> None:

@@ -19,7 +19,8 @@ from cluster.probes.dhcp import FailoverState, Lease, LeaseEntry, Offer
 from cluster.probes.omapi import Peer
 from specs.lanservices import test_dhcp_failover as failover
 from specs.lanservices import test_dhcp_starved as starving
-from specs.lanservices.failing_dhcp import ALONE, Outage, Recovered, Refusal, Silence
+from specs.lanservices.doubting_dhcp import Refusal, Silence
+from specs.lanservices.failing_dhcp import ALONE, Outage, Recovered
 from specs.lanservices.looks import Leases, Life
 from specs.lanservices.starving_dhcp import Starved
 
