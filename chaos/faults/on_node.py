@@ -7,6 +7,7 @@ in the unit itself, so any machine that reaches the node can run it at once (`sw
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import shlex
 from typing import ClassVar
@@ -76,7 +77,10 @@ class NodeFault:
     def apply(self, means: Means) -> None:
         """Hand the undo to the node, then do it; raises NodeError."""
         timer = f"{TIMER}{self.key}"
-        undo = shlex.quote(self.end(means))
+        # Coded, because a daemon-reload (for a drop-in of ours, or by the provisioner) reads the transient unit again,
+        # and systemd 252 then spoils each `;` of its command line: the undo would end with a syntax error.
+        coded = base64.b64encode(self.end(means).encode()).decode()
+        undo = shlex.quote(f"echo {coded} | base64 -d | sh -eu")
         arm = (
             f"systemctl stop {timer}.timer {timer}.service 2>/dev/null || true\n"
             f"systemd-run --quiet --collect --unit={timer} --service-type=oneshot --on-active={LIMIT_S} "
