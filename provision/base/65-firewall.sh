@@ -9,26 +9,30 @@ new=$BUNDLE/firewall.is-new
 asked=$BUNDLE/firewall.is-asked
 confirmed=/run/rpicluster/firewall-confirmed
 old=/run/rpicluster/firewall-old
+back=/run/rpicluster/firewall-back.sh
 rescue=rpi-firewall-undo
 
 # Rules that lock the operator out must not stay.  When new ones are in place, whoever provisions gets in once more, by a
 # connection made through them, and says so; if nobody does, the old ones come back.  A timer of systemd's brings them
 # back even when this step is killed.
 arm() {
-  local back="systemctl disable --now rpi-firewall; rm -f $rules"
+  install -d -m 0700 /run/rpicluster
   rm -f "$confirmed" "$old"
   trap disarm EXIT
   if [ -e "$rules" ]; then
     cp -a "$rules" "$old"
-    back="[ ! -e $old ] || { mv -f $old $rules && nft -f $rules; }"
-  fi
+    echo "[ ! -e $old ] || { mv -f $old $rules && nft -f $rules; }; rm -f $back"
+  else
+    echo "systemctl disable --now rpi-firewall; rm -f $rules $back"
+  fi >"$back"
+  # From a file: a daemon-reload reads a transient unit again, and takes a ; in its command line for something else.
   systemd-run --quiet --collect --unit=$rescue --on-active=$((2 * VERIFY_S)) --timer-property=AccuracySec=1s \
-    --service-type=oneshot sh -c "$back" && touch "$new"
+    --service-type=oneshot sh "$back" && touch "$new"
 }
 
 disarm() {
   systemctl stop $rescue.timer 2>/dev/null || true
-  rm -f "$confirmed" "$old"
+  rm -f "$confirmed" "$old" "$back"
 }
 
 check_firewall() {
@@ -59,7 +63,7 @@ checked_install rpi-firewall check_firewall lets_in reload
 
 # A second firewall closes what the inventory opens.  What ufw was told stays in /etc/ufw.
 if command -v ufw >/dev/null && ufw status | grep -q '^Status: active'; then
-  changed "ufw: switched off, for there is a firewall now that the inventory knows of"
+  changed "ufw: switched off, the inventory's firewall is in place"
   [ -n "$CHECK" ] || ufw --force disable
 fi
 ensure_masked ufw.service

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -233,6 +234,25 @@ def test_rules_that_lock_out_whoever_was_killed_are_taken_back_by_the_node(site:
     site.node("gamma", "systemctl start rpi-firewall-undo.service")  # now, instead of in half a minute
     assert site.node("gamma", RULES) == before
     assert site.outcome("gamma")["changed"] == 0
+
+
+def test_ufw_is_switched_off_once_our_rules_are_there(site: Site, tmp_path: Path) -> None:
+    """A node of before: the real ufw, active, and open for SSH only."""
+    packages = ["ufw", "iptables", "libip6tc2", "libnetfilter-conntrack3", "libnfnetlink0"]
+    if subprocess.run(["apt-get", "-q", "download", *packages], cwd=tmp_path, timeout=60, check=False).returncode:
+        pytest.skip("no package mirror can be reached from here")
+    site.copy.python(
+        f"import shutil\nshutil.copytree({str(tmp_path)!r}, f'/proc/{{lab.node(\"gamma\").leader()}}/root/root/ufw')"
+    )
+    site.node("gamma", "DEBIAN_FRONTEND=noninteractive dpkg -i /root/ufw/*.deb; ufw allow 22/tcp; ufw --force enable")
+    assert "Status: active" in site.node("gamma", "ufw status")
+    wanted = ["base/65-firewall.sh: ufw: switched off, the inventory's firewall is in place",
+              "base/65-firewall.sh: mask ufw.service"]  # fmt: skip
+    for words, code in ((["--check"], 1), ([], 0), (["--check"], 0)):
+        found = site.outcome("gamma", *words, code=code)
+        assert found["nodes"][0]["changes"] == (wanted if (words, code) != (["--check"], 0) else [])
+    assert "Status: inactive" in site.node("gamma", "ufw status; grep -q ' 22 ' /etc/ufw/user.rules")
+    assert site.node("gamma", "nft list table inet rpicluster | grep -c 'policy drop'") == "1"
 
 
 def test_failing_step_names_node_script_line_and_output(site: Site) -> None:
