@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from chaos.experiment import HOLD_S
 from chaos.faults import Block, Fault, PowerOff, Stop
 from chaos.judge import GRACE_S, Interval
 from chaos.ownership import Ownership, Reign, late, ownership, reigns
@@ -33,7 +34,7 @@ class Trial(NamedTuple):
     """Of how long the standby waits for a dead master."""
 
 
-LOST = Trial("lost", lambda owner, standby: PowerOff(owner), lambda down: 10.0)
+LOST = Trial("lost", lambda owner, standby: PowerOff(owner), lambda down: HOLD_S)
 """The owner loses its power: what claims about it are judged by, so it lasts as long as there."""
 STOPPED = Trial("stopped", lambda owner, standby: Stop(owner, "keepalived"), lambda down: 2.5)
 DEAF = Trial("deaf", lambda owner, standby: Block(standby, owner, "vrrp"), lambda down: down + 2.5)
