@@ -157,3 +157,13 @@ def test_synthetic_clients_are_a_fixed_set_of_local_addresses() -> None:
     assert all(int(mac[:2], 16) & 3 == 2 for mac in macs), "locally administered, unicast"
     with pytest.raises(ValueError, match="0 to 255"):
         dhcp.synthetic_mac(256)
+
+
+def test_the_history_of_a_peer_that_had_lost_its_file() -> None:
+    """Recorded in the lab, MCLT 10 s."""
+    history = failover_history((RECORDED / "lab-recovered-beta.leases").read_text(), "rpiclust-failover")
+    mine = [state.mine for state in history]
+    steps = [state for n, state in enumerate(mine) if mine[n - 1 : n] != [state]]
+    assert steps[:4] == ["recover", "recover-wait", "recover-done", "normal"]
+    began, done = (next(s.mine_since for s in history if s.mine == name) for name in ("recover", "recover-done"))
+    assert began is not None and done is not None and 10 <= done - began <= 11
