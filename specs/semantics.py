@@ -197,6 +197,8 @@ LINES = {
     "mpi-result": Line("It computes results that are known beforehand, collective and from one to one.", "ours"),
     "mpi-pairs": Line("Latency and bandwidth of pairs of nodes are measured, and compared with the last run.", "ours"),
     "mpi-versions": Line("All nodes have the same MPICH, and all of its libraries.", "ours"),
+    "mpi-abort": Line("A node lost under a job aborts it in time, and leaves no process anywhere.", "mpiexec(1)"),
+    "mpi-next": Line("The next job, on the nodes that are left, succeeds at once.", "mpiexec(1)"),
     # ------------------------------------------------------------ distcc
     "distcc-each": Line(
         "Each volunteer alone compiles, without a fallback, what then runs.", "distcc(1), DISTCC_FALLBACK"
@@ -206,6 +208,8 @@ LINES = {
     "distcc-polite": Line(
         "Volunteers compile politely, as many files as declared, without rights.", "distccd(1), --nice"
     ),
+    "distcc-herd": Line("A real build over the whole herd comes to the same program.", "distcc(1), pump(1)"),
+    "distcc-killed": Line("A volunteer that dies meanwhile is named, and the build succeeds.", "distcc(1)"),
 }
 
 

@@ -16,7 +16,7 @@ install_file "$BUNDLE/compute/mpi-ssh-config" "$home/.ssh/config" 0600 "$MPI_USE
 ensure_dir /opt/cluster/compute 0750 "root:$MPI_USER"
 for folder in "" /bin /src; do ensure_dir "/opt/hpc$folder" 0750 "root:$MPI_USER"; done
 install_file "$BUNDLE/compute/mpi-hosts" /opt/hpc/mpi-hosts 0640 "root:$MPI_USER"
-install_file "$BUNDLE/compute/mpi-run" /opt/hpc/bin/mpi-run 0750 "root:$MPI_USER"
+for name in mpi-run mpi-ssh; do install_file "$BUNDLE/compute/$name" "/opt/hpc/bin/$name" 0750 "root:$MPI_USER"; done
 
 # Compiled where it runs: the node's own compiler and library.
 source=/opt/hpc/src/mpi-check.c

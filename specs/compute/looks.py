@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cluster.errors import ClusterError, ProbeFailed
+from cluster.node import Node, Result
 from cluster.probes import mpi
 from specs.looks import Place
 
 if TYPE_CHECKING:
     from cluster.inventory import Inventory
-    from cluster.node import Node
 
 GROUP = "compute"
 HERD_S = 40.0  # 0.5 s on a lab node; a Pi compiles three small files, one of them elsewhere
@@ -104,3 +104,25 @@ def mpi_job(place: Place) -> mpi.Job:
     if not there:
         raise ProbeFailed("no compute node answers", reason="silent")
     return mpi.run(place.fleet[there[0]], inventory.mpi.user, seconds=JOB_S, without=silent)
+
+
+# A build of our own project: $1 is `herd` (by all nodes) or `alone` (by this one's own compiler).
+BUILD = r"""
+set -eu
+folder=$(mktemp -d /tmp/herd.XXXXXX)
+trap 'rm -rf "$folder"' EXIT
+export DISTCC_DIR="$folder"
+/opt/hpc/src/herd-project "$folder"
+cd "$folder"
+began=$(date +%s.%N)
+if [ "$1" = herd ]; then /opt/hpc/bin/herd-make -s; else make -s -j "$(nproc)"; fi
+ended=$(date +%s.%N)
+echo "$(./herd) $(echo "$ended $began" | awk '{ print $1 - $2 }')"
+"""
+BUILD_S = 120.0
+
+
+def build(node: Node, user: str, how: str = "herd") -> Result:
+    """Build our own project on a node; says what the program printed, and how long the build took, s."""
+    words = ["runuser", "-u", user, "--", "timeout", f"{BUILD_S:g}", "sh", "-c", BUILD, "build", how]
+    return node.run(words, sudo=True, deadline=BUILD_S + 10)

@@ -5,13 +5,15 @@ distcc(1), distccd(1).  Without a fallback, else a volunteer that is dead would 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.inventory import Node as Plan
-from cluster.node import Node
-from specs.compute.looks import NUMBER, Herd, following
+from cluster.node import Fleet, Node
+from specs.compute.looks import NUMBER, Herd, build, following
 from specs.lanservices.looks import must
 
 pytestmark = pytest.mark.group("compute")
@@ -71,3 +73,22 @@ def test_it_is_polite_and_has_no_rights(node: Node, herd: Herd, inventory: Inven
     assert not strange, f"{node.name}: distccd runs as {', '.join(strange)}, not as distccd at {wanted.nice}"
     jobs = [args for _, _, args in daemons if f"--jobs={wanted.jobs}" not in args.split()]
     assert not jobs, f"{node.name}: distccd was not told to take {wanted.jobs} jobs: {jobs[0]}"
+
+
+@pytest.mark.slow
+@pytest.mark.semantics("distcc-herd")
+def test_the_herd_builds_what_one_node_builds(
+    inventory: Inventory, fleet: Fleet, record_property: Callable[[str, object], None]
+) -> None:
+    """How much sooner is measured, not demanded: nodes that are containers share the cores of one machine."""
+    node, user = fleet[inventory.group("compute")[0].name], inventory.mpi.user
+    alone, together = build(node, user, "alone"), build(node, user)
+    for done, who in ((alone, f"{node.name} alone"), (together, "the herd")):
+        last = " | ".join(done.err.decode("utf-8", "replace").strip().splitlines()[-3:])
+        assert done.code == 0, f"{who} did not build: {last}"
+    (one, alone_s), (other, herd_s) = alone.text.split(), together.text.split()
+    assert one == other, f"the herd's program prints {other}, that of {node.name} alone {one}"
+    record_property("alone_s", alone_s)
+    record_property("herd_s", herd_s)
+    record_property("speed_up", f"{float(alone_s) / float(herd_s):.2f}")
+    record_property("pump_mode", "no pump mode" not in together.err.decode("utf-8", "replace"))

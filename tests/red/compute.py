@@ -1,10 +1,10 @@
-"""Compute nodes that do not play their part: specs/compute/test_mpi.py, specs/compute/test_distcc.py."""
+"""Compute nodes that do not play their part: specs/compute/test_mpi.py, test_distcc.py, test_losing_a_node.py."""
 
 from __future__ import annotations
 
 from tests.breaking import Break, Round
 
-MPI, DISTCC = "compute/test_mpi.py::test_", "compute/test_distcc.py::test_"
+MPI, DISTCC, LOSING = (f"compute/test_{name}.py::test_" for name in ("mpi", "distcc", "losing_a_node"))
 HOME = "/home/mpiuser"
 # Every program that is asked for in /usr/local/bin first.
 OTHER_GCC = r"""cat > /usr/local/bin/gcc <<'END'
@@ -103,8 +103,13 @@ END
     ),
     Round(
         "compute: a library is missing",
-        ("specs/compute/test_mpi.py",),
+        ("specs/compute/test_mpi.py", "specs/compute/test_distcc.py"),
         (
+            Break(
+                "a compiler of the herd that fails", "gamma", files=("/opt/hpc/bin/herd-cc",),
+                do="printf '#!/bin/sh\\nexit 1\\n' >/opt/hpc/bin/herd-cc",
+                red={f"{DISTCC}the_herd_builds_what_one_node_builds": "the herd did not build"},
+            ),
             Break(
                 "a library is missing", "epsilon",
                 do=f"for f in {LIBRARY}; do mv $f $f.red; done",
@@ -112,6 +117,39 @@ END
                 red={f"{MPI}no_library_is_missing[epsilon]": "lacks libmpich.so.12 => not found"},
             ),
         ),
-        k="library",  # without it a job would wait for its whole time
+        slow=True,
+        k="library or herd_builds",  # without it a job would wait for its whole time
+        again="library",
+    ),
+    Round(
+        "compute: a node is lost, and nobody does what must be done",
+        ("specs/compute/test_losing_a_node.py", "specs/compute/test_distcc.py"),
+        (
+            Break(
+                "a job that is told late, and not begun without the node", "gamma",
+                files=("/opt/hpc/bin/mpi-run", "/opt/hpc/bin/mpi-ssh"),
+                do="""sed -i 's/^if \\[ "$code" = 255 ..*/&\\n  sleep 12/' /opt/hpc/bin/mpi-ssh
+                sed -i '2i case "$*" in *--without*) echo no >\\&2; exit 3;; esac' /opt/hpc/bin/mpi-run""",
+                red={
+                    f"{LOSING}the_job_is_aborted_in_time": "s after zeta was lost, not 15 s",
+                    f"{LOSING}the_next_job_succeeds_on_those_that_are_left": "without zeta: gamma: the job ended with",
+                },
+            ),
+            Break(
+                "a process that stays", "delta",
+                do="cp /bin/sleep /run/mpi-check; systemd-run -q --unit=red-orphan --uid=mpiuser /run/mpi-check 600",
+                undo="systemctl stop red-orphan; rm /run/mpi-check",
+                red={f"{LOSING}no_process_is_left_anywhere": "delta: "},
+            ),
+            Break(
+                "a compiler that asks one node only, once", "gamma", files=("/opt/hpc/bin/herd-cc",),
+                do="sed -i 's/^tries=.*/tries=1/; s/distcc gcc/env DISTCC_HOSTS=192.168.10.24:3632 &/' "
+                "/opt/hpc/bin/herd-cc",
+                red={f"{LOSING}the_build_succeeds_and_names_who_failed": "the build failed when zeta was lost"},
+            ),
+        ),
+        disruptive=True,
+        k="losing_a_node",
+        again="whole_herd",
     ),
 )  # fmt: skip
