@@ -60,7 +60,7 @@ ROUNDS = (
                 do=f"sed -i '{EDITS}; s/lease-time .*/lease-time 60;/; "
                 "s/address 192.168.10.21;/address 192.168.10.29;/; s/mclt .*/mclt 1801;/; "
                 "s/response-delay .*/response-delay 31;/; s/max seconds .*/max seconds 5;/; "
-                "s/ 192.168.10.240;/ 192.168.10.241;/' "
+                "s/^  pool {/  pool { deny all clients; range 192.168.10.241; }\\n&/' "
                 f"{CONF}; {RESTART}",
                 red={
                     **{f"{SPEC}an_offer_tells_the_right_option[alpha-{name}]": f"{name} from alpha: {shown}"
