@@ -22,6 +22,8 @@ from cluster.wait import Deadline, WaitTimeout, until
 ADDRESS = ("floating address", None)
 """The check that depends on the others: what answers may be about to move."""
 DAEMONS = ("keepalived", "isc-dhcp-server", "named", "chrony", "tftpd-hpa", "bbhttpd")
+COMPUTE = "compute"
+"""The group whose nodes run jobs and compile for one another."""
 OFFSET_S = 1.0
 """How far a server's clock may be from ours: the falseticker of RFC 5905 is one that is off by seconds."""
 PATIENT = 10
@@ -128,6 +130,8 @@ class Health:
         found: dict[tuple[str, str | None], Callable[[], str]] = {}
         for name in names:
             found["ssh", name] = partial(self.ssh, name)
+            if self.inventory.node(name).group == COMPUTE:
+                found["distcc", name] = partial(self.distcc, name)
         for name in serving:
             found["dns", name] = partial(self.dns, name)
             found["ntp", name] = partial(self.ntp, name)
@@ -152,6 +156,13 @@ class Health:
         """The node runs a command over SSH."""
         took = self.fleet[name].run(["true"], deadline=5.0, check=True).seconds
         return f"a command took {took * 1000:.0f} ms"
+
+    def distcc(self, name: str) -> str:
+        """The node's distccd runs; it is open to compute nodes only, so the node itself is asked."""
+        state = self.fleet[name].run(["systemctl", "is-active", "distcc"], deadline=5.0).text.strip()
+        if state != "active":
+            raise ProbeFailed(f"{name}: distcc is {state}", reason="inactive")
+        return state
 
     def dns(self, name: str) -> str:
         """The node answers with authority for its zone, and rightly."""

@@ -203,7 +203,7 @@ class _Reader:
             **{name: MappingProxyType(values) for name, values in named.items()},
             "dhcp": Dhcp.model_construct(**dict(plan), reservations=MappingProxyType(reservations)),
             "dns": _complete(sections["dns"], sections["cluster"]),
-            "claims": tuple(claims.values()),
+            "claims": tuple(one for claim in claims.values() for one in claim.each(nodes.values())),
             "path": path,
         }
         return Inventory.model_construct(**whole)
@@ -265,8 +265,7 @@ class _Reader:
         for n, inner in enumerate(value):
             claim = self._model(Claim, inner, ("claims", n))
             if claim is not None:
-                name = claim.name or f"losing-{claim.losing}-{claim.service}"
-                found[n] = claim.model_copy(update={"name": name})
+                found[n] = claim
         return found
 
 

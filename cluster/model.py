@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -294,13 +294,24 @@ class Artifact(Model):
 
 
 class Claim(Model):
-    """Losing node `losing` to `fault`, `service` is out for at most `budget` seconds."""
+    """Losing node `losing` to `fault`, `service` is out for at most `budget` seconds.
+
+    In the file `losing` may be a group: any one of its nodes.  An inventory has one claim for each of them.
+    """
 
     losing: f.Label
     fault: Annotated[str, BeforeValidator(f.one_of(f.FAULTS, "fault"))] = "kill"
     service: Annotated[str, BeforeValidator(f.one_of(f.SERVICES, "service"))]
     budget: f.Duration
     name: f.Word = ""
+
+    def each(self, nodes: Iterable[Node]) -> tuple[Claim, ...]:
+        """Itself, or where it is about a group the claim about each of its nodes."""
+        about = [node.name for node in nodes if node.group == self.losing and node.name != self.losing]
+        named = self.name or "losing-{}-" + self.service
+        names = {one: named.format(one) if "{}" in named else f"{named}-{one}" for one in about}
+        each = tuple(self.model_copy(update={"losing": one, "name": name}) for one, name in names.items())
+        return each or (self.model_copy(update={"name": named.format(self.losing)}),)
 
 
 class Profile(Model):

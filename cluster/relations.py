@@ -255,9 +255,12 @@ def _priorities(vrrp: Vrrp, parts: Parts) -> Mistakes:
 def _claims(parts: Parts) -> Mistakes:
     seen: dict[str, int] = {}
     for n, claim in parts.claims.items():
-        if claim.losing not in parts.written_nodes:
-            yield ("claims", n, "losing"), unknown(claim.losing, parts.nodes, "node")
-        if claim.name in seen:
-            first = parts.line(("claims", seen[claim.name]))
-            yield ("claims", n), f"claim {claim.name} is already on line {first}; remove one or name it"
-        seen.setdefault(claim.name, n)
+        peopled = {node.group for node in parts.nodes.values()}
+        if claim.losing not in parts.written_nodes | peopled:
+            yield ("claims", n, "losing"), unknown(claim.losing, [*parts.nodes, *sorted(peopled)], "node")
+        for name in [one.name for one in claim.each(parts.nodes.values())]:
+            if name in seen:
+                first = parts.line(("claims", seen[name]))
+                yield ("claims", n), f"claim {name} is already on line {first}; remove one or name it"
+                break
+            seen[name] = n

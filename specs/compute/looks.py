@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cluster.errors import ClusterError, ProbeFailed
+from cluster.health import COMPUTE
 from cluster.node import Node, Result
 from cluster.probes import mpi
 from specs.looks import Place
@@ -15,7 +16,7 @@ from specs.looks import Place
 if TYPE_CHECKING:
     from cluster.inventory import Inventory
 
-GROUP = "compute"
+GROUP = COMPUTE
 HERD_S = 40.0  # 0.5 s on a lab node; a Pi compiles three small files, one of them elsewhere
 JOB_S = 30.0  # 2 s in a lab of two cores; on Pis the connections of 32 processes take their time
 SECTION = "\x1e"

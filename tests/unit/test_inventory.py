@@ -276,9 +276,22 @@ def test_the_shipped_inventory_is_the_cluster() -> None:
     assert inventory.root == default_path().parent and inventory.state == inventory.root / ".state"
     assert {(c.losing, c.service) for c in inventory.claims} == {
         (node, service)
-        for node in ("alpha", "beta")
+        for node in ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
         for service in ("vip", "tcp", "tftp", "http", "dns", "ntp", "dhcp")
     }
+
+
+def test_a_claim_about_a_group_is_one_about_each_of_its_nodes(tmp_path: Path) -> None:
+    text = default_path().read_text(encoding="utf-8")
+    head = text[: text.index("claims:")]
+    written = "claims:\n  - {losing: deployer, service: vip, budget: 0s}\n"
+    written += "  - {losing: compute, service: vip, budget: 0s, name: any}\n"
+    claims = parse(head + written, tmp_path / "inventory.yaml").claims
+    assert [claim.name for claim in claims] == ["losing-psi-vip", "any-gamma", "any-delta", "any-epsilon", "any-zeta"]
+    assert [claim.losing for claim in claims] == ["psi", "gamma", "delta", "epsilon", "zeta"]
+    twice = "  - {losing: psi, service: vip, budget: 1s}\n"
+    with pytest.raises(InventoryError, match=r"claims\.2: claim losing-psi-vip is already on line"):
+        parse(head + written + twice, tmp_path / "inventory.yaml")
 
 
 def test_what_follows_from_the_file_is_derived_once() -> None:
