@@ -89,9 +89,10 @@ def specs(_: Context) -> None:
 
 @task
 def tests(_: Context) -> None:
-    """The project's own tests: unit, then those that use the lab."""
+    """The project's own tests: those that use the lab, one after the other, and the unit tests beside them."""
     ready()
-    must(".venv/bin/pytest", "tests/unit", "tests/lab")
+    # Most tests wait for a daemon or a deadline, so one process more than there are processors still helps.
+    must(".venv/bin/pytest", "-n", "3", "--dist", "loadgroup", "tests/unit", "tests/lab")
 
 
 @task

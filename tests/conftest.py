@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
+
+MEASURING = ("test_chaos.py", "test_faults.py")
+"""Tests of the lab that measure outages: they come last, when the unit tests beside them are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For runs with several processes (pytest-xdist): a file stays together, and the lab, of which there is one."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("lab" if item.path.parent.name == "lab" else item.path.name))
+    items.sort(key=lambda item: item.path.parent.name == "lab" and item.path.name in MEASURING)
+
 
 # How long one example takes says more of the machine's load than of our code.
 settings.register_profile("rpicluster", deadline=None)

@@ -215,7 +215,7 @@ def ntpd(leap: int = 0, stratum: int = 10) -> Callable[[bytes], bytes]:
 def test_a_time_server_must_be_synchronised(server: Callable[[bytes], bytes], ok: bool, error: str | None) -> None:
     with udp_server(server) as port:
         seen = looks(run(TimeClient("ntp", ["127.0.0.1"], port=port, patience=0.2), seconds=0.4), "ntp")
-    assert 6 <= len(seen) <= 9
+    assert 6 <= len(seen) <= 12  # 8, and those of the moment in which a busy machine stops it late
     assert {(look["ok"], look["error"]) for look in seen} == {(ok, error)}
 
 
