@@ -21,10 +21,11 @@ arm() {
   trap disarm EXIT
   if [ -e "$rules" ]; then
     cp -a "$rules" "$old"
-    echo "[ ! -e $old ] || { mv -f $old $rules && nft -f $rules; }; rm -f $back"
+    echo "[ ! -e $old ] || { mv -f $old $rules && nft -f $rules; }"
   else
-    echo "systemctl disable --now rpi-firewall; rm -f $rules $back"
+    echo "systemctl disable --now rpi-firewall; rm -f $rules"
   fi >"$back"
+  echo "rm -f $back; systemctl --no-block stop $rescue.timer" >>"$back"    # once is enough
   # From a file: a daemon-reload reads a transient unit again, and takes a ; in its command line for something else.
   systemd-run --quiet --collect --unit=$rescue --on-active=$((2 * VERIFY_S)) --timer-property=AccuracySec=1s \
     --service-type=oneshot sh "$back" && touch "$new"
@@ -50,7 +51,7 @@ lets_in() {
 
 # An earlier run was killed before anybody confirmed its rules.
 if [ -z "$CHECK" ] && systemctl is-active --quiet $rescue.timer; then
-  systemctl start $rescue.service
+  [ ! -e "$back" ] || systemctl start $rescue.service
   disarm
 fi
 
