@@ -8,7 +8,7 @@ quiet after an interval: if each spec waited by itself, a run would be mostly wa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -43,6 +43,7 @@ class Looks:
 
     KNOWN: ClassVar[dict[str, Callable[[Place], Any]]] = {}
     SECONDS: ClassVar[dict[str, float]] = {}
+    HEAVY: ClassVar[set[str]] = set()
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -50,10 +51,22 @@ class Looks:
         self._begun: dict[str, Future[Any]] = {}
 
     def begin(self, names: Iterable[str]) -> None:
-        """Begin every known look among `names` that has not begun."""
-        for name in names:
-            if name in self.KNOWN and name not in self._begun:
+        """Begin every known look among `names` that has not begun; those that make nodes work, once the others ended.
+
+        What measures times must not be disturbed by what we do ourselves: nodes of a lab share their cores.
+        """
+        new = [name for name in dict.fromkeys(names) if name in self.KNOWN and name not in self._begun]
+        for name in new:
+            if name not in self.HEAVY:
                 self._begun[name] = self._pool.submit(self.KNOWN[name], self._place)
+        quiet = [future for name, future in self._begun.items() if name not in self.HEAVY]
+        for name in new:
+            if name in self.HEAVY:
+                self._begun[name] = self._pool.submit(self._after, quiet, self.KNOWN[name])
+
+    def _after(self, others: Iterable[Future[Any]], take: Callable[[Place], Any]) -> Any:
+        wait(others)
+        return take(self._place)
 
     def value(self, name: str) -> Any:
         """What the look saw, waiting for its end; raises what it raised, and skips where we cannot see."""
@@ -75,14 +88,17 @@ def patience(names: Iterable[str]) -> float:
     return max((Looks.SECONDS.get(name, 0.0) for name in names), default=0.0)
 
 
-def look(take: Callable[[Place], T], seconds: float = 0.0) -> Callable[..., T]:
+def look(take: Callable[[Place], T], seconds: float = 0.0, *, heavy: bool = False) -> Callable[..., T]:
     """A session fixture, named as the function, whose value is looked at in the background.
 
-    `seconds`: how long it takes on a healthy cluster, where that is worth knowing.  Every look has a deadline
+    `seconds`: when it is over on a healthy cluster, where that is worth knowing.  `heavy`: it makes the nodes work,
+    so it waits for all looks that do not.  Every look has a deadline
     of its own; nothing here would end it.
     """
     name = take.__name__
     Looks.KNOWN[name], Looks.SECONDS[name] = take, seconds
+    if heavy:
+        Looks.HEAVY.add(name)
 
     def fixture(looks: Looks) -> T:
         seen: T = looks.value(name)
