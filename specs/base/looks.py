@@ -16,7 +16,6 @@ from specs.lanservices.looks import must
 from specs.looks import Place
 
 if TYPE_CHECKING:
-    from cluster.inventory import Inventory
     from cluster.node import Node
 
 FACTS_S = 20.0  # 0.3 s on a lab node; a Pi B+ under load needs its time
@@ -96,8 +95,3 @@ def facts(node: Node, all_facts: dict[str, Facts | ClusterError]) -> Facts:
 def doors(node: Node, all_doors: dict[str, Doors | ClusterError]) -> Doors:
     """What a stranger meets at the node's sshd."""
     return must(all_doors[node.name])
-
-
-def everybody(inventory: Inventory, node: Node) -> list[str]:
-    """The name of every node."""
-    return list(inventory.nodes)
