@@ -9,6 +9,7 @@ MEASURING = ("test_chaos.py", "test_faults.py")
 """Tests of the lab that measure outages: they come last, when the unit tests beside them are done."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For runs with several processes (pytest-xdist): a file stays together, and the lab, of which there is one."""
     for item in items:
