@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,18 +66,25 @@ class Herd:
         return [line.strip() for line in self.sections[section].splitlines() if line.strip()]
 
 
-def following(inventory: Inventory, name: str) -> str:
-    """The next compute node after this one, in a ring: so each is asked by one other, however many there are."""
-    names = [node.name for node in inventory.group(GROUP)]
+def following(inventory: Inventory, name: str, silent: Collection[str] = ()) -> str:
+    """The next compute node after this one, in a ring of those that answer: so each is asked by one other."""
+    names = [node.name for node in inventory.group(GROUP) if node.name == name or node.name not in silent]
     return names[(names.index(name) + 1) % len(names)]
+
+
+def that_are_silent(place: Place) -> list[str]:
+    """The compute nodes that cannot be used: each is one failure by itself, and must not be one of others, too."""
+    names = [node.name for node in place.inventory.group(GROUP)]
+    answers = place.fleet.each(lambda node: node.connect(), names, limit=16)
+    return [name for name in names if isinstance(answers[name], ClusterError)]
 
 
 def herds(place: Place) -> dict[str, Herd | ClusterError]:
     """What each compute node says, by one command each."""
-    inventory = place.inventory
+    inventory, silent = place.inventory, that_are_silent(place)
 
     def ask(node: Node) -> Herd:
-        other = following(inventory, node.name)
+        other = following(inventory, node.name, silent)
         script = HERD.format(
             user=shlex.quote(inventory.mpi.user),
             program=mpi.PROGRAM,
@@ -97,11 +104,8 @@ def herds(place: Place) -> dict[str, Herd | ClusterError]:
 
 def mpi_job(place: Place) -> mpi.Job:
     """One job over all compute nodes that answer, started on the first of them."""
-    inventory = place.inventory
-    names = [node.name for node in inventory.group(GROUP)]
-    answers = place.fleet.each(lambda node: node.connect(), names, limit=16)
-    silent = [name for name, error in answers.items() if isinstance(error, ClusterError)]
-    there = [name for name in names if name not in silent]
+    inventory, silent = place.inventory, that_are_silent(place)
+    there = [node.name for node in inventory.group(GROUP) if node.name not in silent]
     if not there:
         raise ProbeFailed("no compute node answers", reason="silent")
     return mpi.run(place.fleet[there[0]], inventory.mpi.user, seconds=JOB_S, without=silent)
