@@ -92,7 +92,7 @@ def tests(_: Context) -> None:
     """The project's own tests: those that use the lab, one after the other, and the unit tests beside them."""
     ready()
     # Most tests wait for a daemon or a deadline, so one process more than there are processors still helps.
-    must(".venv/bin/pytest", "-n", "3", "--dist", "loadgroup", "tests/unit", "tests/lab")
+    must(".venv/bin/pytest", "-n", "3", "tests/unit", "tests/lab")
 
 
 @task

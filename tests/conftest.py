@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import settings
 
@@ -9,11 +11,20 @@ MEASURING = ("test_chaos.py", "test_faults.py")
 """Tests of the lab that measure outages: they come last, when the unit tests beside them are done."""
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """For runs with several processes: a file stays together, and so does the lab, of which there is one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Places(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/lab" if nodeid.startswith("tests/lab/") else nodeid.partition("::")[0]
+
+    return Places(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For runs with several processes (pytest-xdist): a file stays together, and the lab, of which there is one."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("lab" if item.path.parent.name == "lab" else item.path.name))
+    """What measures comes last."""
     items.sort(key=lambda item: item.path.parent.name == "lab" and item.path.name in MEASURING)
 
 
