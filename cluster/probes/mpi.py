@@ -48,24 +48,37 @@ class Job:
 
 
 def command(
-    user: str, *, seconds: float, pairs: Pairs = "neighbours", without: Iterable[str] = (), keep: float = 0
+    user: str,
+    *,
+    seconds: float,
+    pairs: Pairs = "neighbours",
+    without: Iterable[str] = (),
+    keep: float = 0,
+    each: int | None = None,
 ) -> list[str]:
-    """What starts the job as its user, over after `seconds`; with `keep` it goes on exchanging for so long first."""
+    """What starts the job as its user, over after `seconds`; with `keep` it goes on exchanging for so long first.
+
+    `each`: how many processes run on each node, where it is not what the host file says.
+    """
+    fewer = [] if each is None else ["--each", str(each)]
     left_out = [word for name in without for word in ("--without", name)]
     more = [f"{keep:g}"] if keep else []
     limit = max(1, int(seconds))
     return [
         "runuser", "-u", user, "--", "env", "-C", "/", f"MPIEXEC_TIMEOUT={limit}", "timeout", f"{limit + GRACE_S:g}",
-        RUN, *left_out, PROGRAM, pairs, *more,
+        RUN, *fewer, *left_out, PROGRAM, pairs, *more,
     ]  # fmt: skip
 
 
-def run(node: Node, user: str, *, seconds: float, pairs: Pairs = "neighbours", without: Iterable[str] = ()) -> Job:
+def run(
+    node: Node, user: str, *, seconds: float, pairs: Pairs = "neighbours", without: Iterable[str] = (),
+    each: int | None = None,
+) -> Job:  # fmt: skip
     """Start the job on a node and wait for what it says.
 
     Raises ProbeFailed (`exit`: mpiexec or a process failed; `malformed`), and what Node.run raises.
     """
-    words = command(user, seconds=seconds, pairs=pairs, without=without)
+    words = command(user, seconds=seconds, pairs=pairs, without=without, each=each)
     done = node.run(words, sudo=True, deadline=seconds + 2 * GRACE_S)
     if done.code:
         raise ProbeFailed(f"{node.name}: the job ended with exit code {done.code}: {why(done.err)}", reason="exit")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 GROUP = COMPUTE
 HERD_S = 40.0  # 0.5 s on a lab node; a Pi compiles three small files, one of them elsewhere
 JOB_S = 30.0  # 2 s in a lab of two cores; on Pis the connections of 32 processes take their time
+MANY = 64  # processes: each makes connections to the others, so a job's beginning grows with the square of them
 SECTION = "\x1e"
 
 # One command for each node.  $1 is the node that compiles for this one; its own loopback is a stranger to distccd.
@@ -102,13 +103,20 @@ def herds(place: Place) -> dict[str, Herd | ClusterError]:
     return place.fleet.each(ask, [node.name for node in inventory.group(GROUP)], limit=16)
 
 
+def processes(inventory: Inventory, nodes: int) -> int:
+    """How many processes of the job run on each of so many nodes: as declared, but no more than `MANY` in all."""
+    return min(inventory.mpi.ranks_per_node, max(1, MANY // max(1, nodes)))
+
+
 def mpi_job(place: Place) -> mpi.Job:
     """One job over all compute nodes that answer, started on the first of them."""
     inventory, silent = place.inventory, that_are_silent(place)
     there = [node.name for node in inventory.group(GROUP) if node.name not in silent]
     if not there:
         raise ProbeFailed("no compute node answers", reason="silent")
-    return mpi.run(place.fleet[there[0]], inventory.mpi.user, seconds=JOB_S, without=silent)
+    each = processes(inventory, len(there))
+    fewer = each if each < inventory.mpi.ranks_per_node else None
+    return mpi.run(place.fleet[there[0]], inventory.mpi.user, seconds=JOB_S, without=silent, each=fewer)
 
 
 # A build of our own project: $1 is `herd` (by all nodes) or `alone` (by this one's own compiler).

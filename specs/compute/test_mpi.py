@@ -14,7 +14,7 @@ from cluster.inventory import Inventory
 from cluster.inventory import Node as Plan
 from cluster.node import Fleet, Node
 from cluster.probes import mpi
-from specs.compute.looks import JOB_S, Herd
+from specs.compute.looks import JOB_S, Herd, processes
 from specs.compute.previous import Earlier, earlier
 from specs.lanservices.looks import must
 
@@ -94,8 +94,8 @@ def test_no_library_is_missing(node: Node, herd: Herd) -> None:
 @pytest.mark.semantics("mpi-placement")
 def test_its_processes_run_where_they_were_placed(node: Node, mpi_job: mpi.Job, inventory: Inventory) -> None:
     """Hydra fills one node after the other, in the order of the host file."""
-    each = inventory.mpi.ranks_per_node
     names = [one.name for one in inventory.group("compute") if one.name in mpi_job.hosts or one.name == node.name]
+    each = processes(inventory, len(names))
     begin = names.index(node.name) * each
     there = mpi_job.hosts[begin : begin + each]
     assert there == (node.name,) * each, (
@@ -139,7 +139,7 @@ def test_a_pair_is_about_as_fast_as_before(
 @pytest.mark.semantics("mpi-pairs")
 def test_all_pairs_are_measured(inventory: Inventory, fleet: Fleet, record_property: Note) -> None:
     names = [node.name for node in inventory.group("compute")]
-    job = mpi.run(fleet[names[0]], inventory.mpi.user, seconds=JOB_S, pairs="all")
+    job = mpi.run(fleet[names[0]], inventory.mpi.user, seconds=JOB_S, pairs="all", each=1)
     wanted = {frozenset({a, b}) for n, a in enumerate(names) for b in names[n + 1 :]}
     found = {frozenset({pair.a, pair.b}) for pair in job.pairs}
     assert found == wanted, f"not measured: {sorted(map(sorted, wanted - found))}"

@@ -29,6 +29,8 @@ def test_a_job_ends_before_who_waits_for_it() -> None:
     assert words[words.index(mpi.RUN) :] == [
         mpi.RUN, "--without", "zeta", "--without", "delta", mpi.PROGRAM, "neighbours", "7.5",
     ]  # fmt: skip
+    few = mpi.command("mpiuser", seconds=20, each=2)
+    assert few[few.index(mpi.RUN) :] == [mpi.RUN, "--each", "2", mpi.PROGRAM, "neighbours"]
 
 
 @pytest.mark.parametrize(
