@@ -87,12 +87,12 @@ def specs(_: Context) -> None:
         raise Exit(code=code)
 
 
-@task
-def tests(_: Context) -> None:
+@task(help={"long": "also those that wait for minutes"})
+def tests(_: Context, long: bool = False) -> None:
     """The project's own tests: those that use the lab, one after the other, and the unit tests beside them."""
     ready()
     # Most tests wait for a daemon or a deadline, so one process more than there are processors still helps.
-    must(".venv/bin/pytest", "-n", "3", "tests/unit", "tests/lab")
+    must(".venv/bin/pytest", "-n", "3", *(["--long"] if long else []), "tests/unit", "tests/lab")
 
 
 @task

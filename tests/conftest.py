@@ -23,8 +23,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     return Places(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What measures comes last."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also the tests that wait for minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: waits for minutes; needs --long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What measures comes last; what takes long only on demand."""
+    if not config.getoption("long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes long: ./run tests --long"))
     items.sort(key=lambda item: item.path.parent.name == "lab" and item.path.name in MEASURING)
 
 

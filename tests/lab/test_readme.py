@@ -32,6 +32,8 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("lab", "--vanilla"): "tests/lab/test_virtual_lab.py",
     ("reports", "--port"): "tests/unit/test_render.py",
     ("chaos", "--force"): "tests/lab/test_chaos.py",
+    ("chaos", "--profile"): "tests/unit/test_chaos_parts.py",
+    ("provision", "--profile"): "tests/lab/conftest.py",
 }
 
 

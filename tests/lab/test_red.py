@@ -65,10 +65,31 @@ def played(request: pytest.FixtureRequest, plays: Callable[[Round], Played | Exc
     return found
 
 
-each_round = pytest.mark.parametrize("played", [pytest.param(r, id=r.name) for r in ROUNDS], indirect=True)
+LONG = frozenset(
+    {
+        "dhcp: two servers that are no pair",
+        "vrrp: deaf",
+        "compute: a node is lost, and nobody does what must be done",
+        "dns: news that is not told",
+        "dns: a secondary that asks too seldom",
+        "ntp: a cluster that believes a liar",
+    }
+)
+"""Rounds that take 35 to 60 s each, four minutes together: played with --long."""
+assert {chosen.name for chosen in ROUNDS} >= LONG
+
+
+def marks(chosen: Round) -> list[pytest.MarkDecorator]:
+    """What pytest is told of a round's tests."""
+    return [pytest.mark.long] if chosen.name in LONG else []
+
+
+each_round = pytest.mark.parametrize(
+    "played", [pytest.param(r, id=r.name, marks=marks(r)) for r in ROUNDS], indirect=True
+)
 each_break = pytest.mark.parametrize(
     ("played", "one"),
-    [pytest.param(r, b, id=f"{r.name}: {b.what} ({b.node})") for r in ROUNDS for b in r.breaks],
+    [pytest.param(r, b, id=f"{r.name}: {b.what} ({b.node})", marks=marks(r)) for r in ROUNDS for b in r.breaks],
     indirect=["played"],
 )
 

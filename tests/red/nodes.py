@@ -100,7 +100,7 @@ ROUNDS = (
             ),
             Break(
                 "the login user without its group", "delta", files=(GROUP,),
-                do=f"sed -i 's/^pi:x:/pie:x:/; s/^sshusers:.*/&pi/' {GROUP}",
+                do=f"sed -i 's/^pi:x:/pie:x:/; s/^\\(sshusers:.*:\\)/\\1pi,/' {GROUP}",
                 red={
                     "base/test_users.py::test_the_login_users_own_group[delta]": "pi is not in group pi",
                 },

@@ -361,3 +361,14 @@ failover peer "pair" state {
     states, found = done.stdout.split("@leases\n")
     assert states.count("failover peer") == 2 and states.rstrip().endswith("}")
     assert found.split("\n") == ["192.168.10.201 02:52:50:49:43:c1", ""]
+
+
+def test_a_profile_that_is_not_there_is_told() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos", "--profile", "none", "kill", "alpha"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        2,
+        "chaos: inventory.yaml: no profile named none; known: production, short\n",
+    )
