@@ -16,7 +16,7 @@ from cluster.node import Node
 PROGRAM = "/opt/hpc/bin/mpi-check"
 RUN = "/opt/hpc/bin/mpi-run"
 #: What runs while a job does; between them they listen on ports of their own choice, open to the cluster's nodes alone.
-PROCESSES = frozenset({"mpi-check", "hydra_pmi_proxy", "mpiexec", "mpiexec.hydra", "mpiexec.mpich"})
+PROCESSES = frozenset({"mpi-check", "mpi-ssh", "hydra_pmi_proxy", "mpiexec", "mpiexec.hydra", "mpiexec.mpich"})
 MODULUS = 1_000_000_007  # of the number that goes around the ring
 GRACE_S = 5.0  # for mpiexec to end by itself once its time is over
 

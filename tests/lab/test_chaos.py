@@ -196,10 +196,10 @@ def test_the_last_one_is_never_taken(inventory: Inventory, fleet: Fleet) -> None
         assert "dns of beta" in told["reason"] and "named is inactive" in told["reason"]
         assert power.driver(inventory).is_on("alpha")
         assert journal.entries(inventory.state) == ()
-        forced = chaos("kill", "zeta", "--for", "1s", "--force", "--json")
+        forced = chaos("kill", "psi", "--for", "1s", "--force", "--json")
         told = json.loads(forced.stdout)
         assert (forced.returncode, told["healed"]) == (4, True), forced.stderr
-        assert "claims nothing about losing zeta" in told["reason"]
+        assert "claims nothing about losing psi" in told["reason"]
         passed_over = [e for e in of(Path(told["run"]), "guard") if not e["ok"]]
         assert {"dns", "daemons"} <= {e["name"] for e in passed_over} and all(e["forced"] for e in passed_over)
     until(lambda: healthy(inventory, fleet), deadline=30, what="healthy again")

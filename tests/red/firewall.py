@@ -42,7 +42,7 @@ ROUNDS = (
                     **{f"{RULES}{test}[beta*]": "beta has no table inet rpicluster: everything is open"
                        for test in ("it_*", "answers_come_in", "ipv6_stays_out", "what_is_refused_is_logged_*")},
                     f"{PORTS}exactly_the_declared_tcp_ports_are_open[beta-psi]":
-                        "beta: tcp ports open to psi: 22, 53, 648, 1080, 2220, not 22, 53, 1080, 2220",
+                        "beta: tcp ports open to psi: 22, 53, 648, 1080, 2220, 7911, not 22, 53, 1080, 2220",
                 },
             ),
             Break(
@@ -52,6 +52,8 @@ ROUNDS = (
                     f"{RULES}it_lets_in_what_is_declared[gamma-outside-tcp]": "in on tcp 22, 2020; declared is nothing",
                     **{f"{RULES}it_lets_in_what_is_declared[gamma-{name}-*]": "; declared is 0-65535"
                        for name in ("psi", "alpha", "beta", "delta", "epsilon", "zeta")},
+                    **{f"{RULES}it_lets_in_what_is_declared[gamma-{name}-udp]": "in on udp nothing; declared is 123"
+                       for name in ("omega", "stranger")},
                     f"{RULES}it_refuses_at_once[gamma]": "with drop, not reject",
                     f"{RULES}answers_come_in[gamma]": "gamma does not let answers in (drop)",
                     f"{RULES}it_talks_with_itself[gamma]": "what it says to itself: drop",

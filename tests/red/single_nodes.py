@@ -14,7 +14,7 @@ PATHS = (
     "specs/openwrt",
     "specs/lanservices/test_nothing_else.py",
 )
-BASE, COMPUTE = "base/test_", "compute/test_addressing.py::test_"
+BASE, COMPUTE, MPI = "base/test_", "compute/test_addressing.py::test_", "compute/test_mpi.py::test_"
 # The lease that systemd-networkd holds, as it tells others; a copy is kept beside it.
 LEASE = "/run/systemd/netif/leases/$(cat /sys/class/net/eth0/ifindex)"
 SUDO = "/etc/sudoers.d/010_pi-nopasswd"
@@ -212,6 +212,12 @@ BREAKS = (
         red={
             BASE + "users.py::test_the_cluster_user[epsilon]": "has no user piclust",
             BASE + "users.py::test_the_ssh_group[epsilon]": "has no group sshusers",
+            # The user of jobs gets in by that group.
+            MPI + "the_user_of_jobs_may_log_in[epsilon]": "mpiuser is not in group sshusers",
+            MPI + "the_next_node_is_reached_without_a_question[delta]": "delta does not get to epsilon by SSH",
+            MPI + "its_results_are_right": "mpiuser@epsilon",
+            MPI + "its_processes_run_where_they_were_placed[*]": "mpiuser@epsilon",
+            MPI + "a_pair_is_about_as_fast_as_before[*]": "mpiuser@epsilon",
         },
     ),
     # --- base/test_files.py
@@ -252,6 +258,7 @@ BREAKS = (
         undo="systemctl -q enable ssh && systemctl start chrony",
         red={
             BASE + "health.py::test_it_runs[gamma-chrony.service]": "chrony.service is inactive",
+            BASE + "firewall.py::test_somebody_serves_what_is_open[gamma-udp/123]": "nothing listens there",
             BASE + "health.py::test_it_will_run_after_the_next_boot[gamma-ssh.service]": "is disabled",
         },
     ),
