@@ -185,7 +185,7 @@ def nothing_done(options: argparse.Namespace, error: str) -> dict[str, Any]:
 def dry_run(inventory: Inventory, fleet: Fleet, fault: Fault, options: argparse.Namespace, talk: Talk) -> int:
     """Everything but the fault: the guard's checks, the claims, the undo."""
     journal.check(inventory.state)
-    talk(f"looking whether the cluster can lose {' and '.join(fault.nodes) or 'its free addresses'}")
+    talk(f"looking whether the cluster can lose {fault.losing}")
     proof = guard.look(Health(inventory, fleet), fault.nodes)
     for check in proof.checks:
         talk(f"  {'ok ' if check.ok else 'NOT'}  {check.title}: {check.detail}")

@@ -152,7 +152,6 @@ class _Experiment:
     ) -> None:
         self.inventory, self.fleet, self.fault, self.claims = inventory, fleet, fault, claims
         self.hold_s, self.recorder, self.command, self.force, self.say = hold_s, recorder, command, force, say
-        self.about = " and ".join(fault.nodes) or "its free addresses"
         self.node = next(iter(fault.nodes), inventory.dhcp.primary)
         self.means = Means(inventory, fleet, power.driver(inventory))
         self.health = Health(inventory, fleet)
@@ -213,7 +212,7 @@ class _Experiment:
         """The baseline, and meanwhile the guard."""
         began = time.monotonic()
         self.recorder.event("phase", name="baseline")
-        self.say("looking whether the cluster can lose " + self.about)
+        self.say(f"looking whether the cluster can lose {self.fault.losing}")
         proof = guard.look(self.health, self.fault.nodes)
         for check in proof.checks:
             self.recorder.event("guard", **vars(check), forced=self.force)
@@ -330,7 +329,7 @@ class _Experiment:
         for claim in judged:
             self.recorder.event("claim", losing=claim.losing, **claim.as_json())
         if not self.claims:
-            reason = reason or f"the inventory claims nothing about losing {self.about}"
+            reason = reason or f"the inventory claims nothing about losing {self.fault.losing}"
         return Outcome(
             self.fault,
             judge.overall(judged),

@@ -107,16 +107,6 @@ def give_back_leases(health: Health) -> int:
         for address, mac in health.facts(name).leases:
             if mac in ours and (address, mac) not in found:
                 found.add((address, mac))
-                lease = dhcp.Lease(
-                    address=address,
-                    server=health.address(name),
-                    lease_s=0.0,
-                    options={},
-                    seconds=0.0,
-                    tries=0,
-                    mac=mac,
-                    server_mac=health.inventory.node(name).mac,
-                    at=0.0,
-                )
-                dhcp.Client(health.interface, mac).release(lease)
+                server = health.inventory.node(name)
+                dhcp.Client(health.interface, mac).give_back(address, str(server.address), server.mac)
     return len(found)

@@ -76,7 +76,7 @@ FAULTS: Mapping[str, Kind] = {
 
 def data(fault: Fault) -> dict[str, Any]:
     """The fault as it is written to the journal and to the record."""
-    return {"fault": fault.kind, **asdict(fault)}  # type: ignore[call-overload]
+    return {"fault": fault.kind, **asdict(fault)}
 
 
 def from_data(written: Mapping[str, Any]) -> Fault:

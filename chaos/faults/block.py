@@ -36,6 +36,7 @@ class Block(NodeFault):
     peer: str
     what: str
     kind: ClassVar[str] = "block"
+    UNDOING: ClassVar[str] = "{node} hears {peer} again"
 
     def __post_init__(self) -> None:
         if self.what not in MATCHES:
@@ -47,11 +48,6 @@ class Block(NodeFault):
     def title(self) -> str:
         """What happens."""
         return f"{self.node} no longer hears {'anything' if self.what == 'all' else self.what} from {self.peer}"
-
-    @property
-    def undoing(self) -> str:
-        """What brings it back."""
-        return f"{self.node} hears {self.peer} again"
 
     def begin(self, means: Means) -> str:
         """A table of our own, before every other (nft(8): priority -300 is `raw`)."""

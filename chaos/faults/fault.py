@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from cluster.inventory import Inventory
 from cluster.node import Fleet
@@ -23,6 +23,7 @@ class Means:
 class Fault(Protocol):
     """A fault as data, and how it is applied and undone; a frozen dataclass whose fields are text."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     kind: ClassVar[str]
     takes_node: ClassVar[bool]
     """Whether the whole node is gone while it lasts."""
@@ -32,6 +33,10 @@ class Fault(Protocol):
     @property
     def nodes(self) -> tuple[str, ...]:
         """The nodes that the fault takes away, or something of them."""
+
+    @property
+    def losing(self) -> str:
+        """What it takes something of, for people: `alpha`."""
 
     @property
     def title(self) -> str:

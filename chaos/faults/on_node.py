@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from typing import ClassVar
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from typing import Any, ClassVar
 
 from chaos.faults.fault import Means
 from cluster.errors import InputError
@@ -39,19 +41,30 @@ done
 """
 
 LEFT = f"""
-ls /run/systemd/system/*/{DROP_IN} 2>/dev/null || true
-nft list tables 2>/dev/null | grep {TABLE} || true
+timers=$(systemctl list-units --all --plain --no-legend --no-pager '{TIMER}*.timer')
+addresses=$(ip -o -4 address show label {LABEL})
+processes=$(ps -eo stat=,unit:80=,comm=)
+tables=
+if command -v nft >/dev/null; then tables=$(nft list tables); fi
+find /run/systemd/system -name {DROP_IN}
+echo "$tables" | grep {TABLE} || true
 grep -rls '{MARK}$' /etc/bind/zones/master || true
-ip -o -4 address show label {LABEL} | cut -d' ' -f2-7
-ps -eo stat=,unit:80=,comm= | awk '$1 ~ /^T/ && $2 ~ /[.]service$/ {{ print $2 " stands still" }}'
-systemctl list-units --all --plain --no-legend --no-pager '{TIMER}*.timer' | cut -d' ' -f1
+echo "$addresses" | cut -d' ' -f2-7
+echo "$processes" | awk '$1 ~ /^T/ && $2 ~ /[.]service$/ {{ print $2 " stands still" }}'
+echo "$timers" | cut -d' ' -f1
 """
 
 
-class NodeFault:
-    """A fault made of shell, run as root on `node`; a frozen dataclass below gives `node` and the scripts."""
+class NodeFault(ABC):
+    """A fault made of shell, run as root on `node`; a frozen dataclass below gives `node` and the scripts.
 
+    `TITLE` and `UNDOING` say what happens and what brings it back, with the names of its fields in braces.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     kind: ClassVar[str]
+    TITLE: ClassVar[str]
+    UNDOING: ClassVar[str]
     takes_node: ClassVar[bool] = False
     part_of: ClassVar[str | None] = None
     node: str
@@ -62,17 +75,32 @@ class NodeFault:
         return (self.node,)
 
     @property
+    def losing(self) -> str:
+        """The node."""
+        return self.node
+
+    @property
+    def title(self) -> str:
+        """What happens."""
+        return self.TITLE.format_map(asdict(self))
+
+    @property
+    def undoing(self) -> str:
+        """What brings it back."""
+        return self.UNDOING.format_map(asdict(self))
+
+    @property
     def key(self) -> str:
         """A short name for this fault with these arguments, for what it makes on the node."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
 
+    @abstractmethod
     def begin(self, means: Means) -> str:
         """Shell (sh -eu) that makes the fault; on its return it is in effect."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, means: Means) -> str:
         """Shell (sh -eu) that undoes it, harmless when there is nothing to undo."""
-        raise NotImplementedError
 
     def apply(self, means: Means) -> None:
         """Hand the undo to the node, then do it; raises NodeError."""
@@ -103,9 +131,12 @@ def sweep(node: Node) -> None:
 
 
 def left_on(node: Node) -> tuple[str, ...]:
-    """What faults have left on a node: drop-ins, tables, undos that still wait; raises NodeError."""
+    """What faults have left on a node: drop-ins, tables, undos that still wait; raises NodeError.
+
+    Each tool is asked first and by itself: one that fails is an error, never a node with nothing left.
+    """
     found = node.run(["sh", "-euc", LEFT], sudo=True, deadline=10.0, check=True).text
-    return tuple(line.strip() for line in found.splitlines())
+    return tuple(line.strip() for line in found.splitlines() if line.strip())
 
 
 def unit_name(text: str) -> str:

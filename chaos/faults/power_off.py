@@ -28,6 +28,11 @@ class PowerOff:
         return (self.node,)
 
     @property
+    def losing(self) -> str:
+        """The node."""
+        return self.node
+
+    @property
     def title(self) -> str:
         """What happens."""
         return f"{self.node} is powered off"

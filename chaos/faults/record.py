@@ -30,20 +30,12 @@ class Record(NodeFault):
     node: str
     text: str
     kind: ClassVar[str] = "record"
+    TITLE: ClassVar[str] = "{node} serves one TXT record more, {text}"
+    UNDOING: ClassVar[str] = "the TXT record is taken out of the zone of {node}"
 
     def __post_init__(self) -> None:
         if not 0 < len(self.text) <= 63 or set(self.text) - ALLOWED:
             raise InputError(f"record: {self.text!r} cannot be the text; write up to 63 lower-case letters, digits, -")
-
-    @property
-    def title(self) -> str:
-        """What happens."""
-        return f"{self.node} serves one TXT record more, {self.text}"
-
-    @property
-    def undoing(self) -> str:
-        """What brings it back."""
-        return f"the TXT record is taken out of the zone of {self.node}"
 
     def begin(self, means: Means) -> str:
         """Add the record, instead of one that is there from an earlier time."""
@@ -52,7 +44,7 @@ class Record(NodeFault):
 
     def end(self, means: Means) -> str:
         """Take it out, where it is in."""
-        return f"{_edit(means)}if grep -qs '; {MARK}$' $file; then edit; fi\n"
+        return _without(means)
 
 
 @dataclass(frozen=True)
@@ -61,16 +53,8 @@ class Spoil(NodeFault):
 
     node: str
     kind: ClassVar[str] = "spoil"
-
-    @property
-    def title(self) -> str:
-        """What happens."""
-        return f"the zone file of {self.node} has a line that is no record"
-
-    @property
-    def undoing(self) -> str:
-        """What brings it back."""
-        return f"the line is taken out of the zone file of {self.node}"
+    TITLE: ClassVar[str] = "the zone file of {node} has a line that is no record"
+    UNDOING: ClassVar[str] = "the line is taken out of the zone file of {node}"
 
     def begin(self, means: Means) -> str:
         """Add the line; that named complains is meant."""
@@ -79,7 +63,12 @@ class Spoil(NodeFault):
 
     def end(self, means: Means) -> str:
         """Take it out, where it is in."""
-        return f"{_edit(means)}if grep -qs '; {MARK}$' $file; then edit; fi\n"
+        return _without(means)
+
+
+def _without(means: Means) -> str:
+    """Shell that takes our line out, where it is in."""
+    return f"{_edit(means)}if grep -qs '; {MARK}$' $file; then edit; fi\n"
 
 
 def _primary(means: Means) -> str:

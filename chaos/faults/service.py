@@ -17,16 +17,8 @@ class Stop(NodeFault):
     unit: str
     kind: ClassVar[str] = "stop"
     part_of: ClassVar[str | None] = "kill"
-
-    @property
-    def title(self) -> str:
-        """What happens."""
-        return f"{self.unit} of {self.node} is stopped"
-
-    @property
-    def undoing(self) -> str:
-        """What brings it back."""
-        return f"{self.unit} of {self.node} is started"
+    TITLE: ClassVar[str] = "{unit} of {node} is stopped"
+    UNDOING: ClassVar[str] = "{unit} of {node} is started"
 
     def begin(self, means: Means) -> str:
         """Stop it and wait for its end."""
@@ -45,16 +37,8 @@ class Crash(NodeFault):
     unit: str
     kind: ClassVar[str] = "crash"
     part_of: ClassVar[str | None] = "kill"
-
-    @property
-    def title(self) -> str:
-        """What happens."""
-        return f"{self.unit} of {self.node} is killed"
-
-    @property
-    def undoing(self) -> str:
-        """What brings it back."""
-        return f"{self.unit} of {self.node} is started"
+    TITLE: ClassVar[str] = "{unit} of {node} is killed"
+    UNDOING: ClassVar[str] = "{unit} of {node} is started"
 
     def begin(self, means: Means) -> str:
         """Kill it, and see that it stays dead."""
@@ -78,16 +62,8 @@ class Freeze(NodeFault):
     unit: str
     kind: ClassVar[str] = "freeze"
     part_of: ClassVar[str | None] = "kill"
-
-    @property
-    def title(self) -> str:
-        """What happens."""
-        return f"{self.unit} of {self.node} stands still"
-
-    @property
-    def undoing(self) -> str:
-        """What brings it back."""
-        return f"{self.unit} of {self.node} goes on"
+    TITLE: ClassVar[str] = "{unit} of {node} stands still"
+    UNDOING: ClassVar[str] = "{unit} of {node} goes on"
 
     def begin(self, means: Means) -> str:
         """Freeze it; systemd does not notice."""

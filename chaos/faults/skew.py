@@ -23,6 +23,7 @@ class Skew(NodeFault):
     unit: str
     offset: str
     kind: ClassVar[str] = "skew"
+    UNDOING: ClassVar[str] = "{unit} of {node} is restarted with the true time"
 
     def __post_init__(self) -> None:
         try:
@@ -38,11 +39,6 @@ class Skew(NodeFault):
         offset = float(self.offset)
         way = "behind" if offset < 0 else "ahead"
         return f"the clock of {self.node}'s {self.unit} is {abs(offset):g} s {way}"
-
-    @property
-    def undoing(self) -> str:
-        """What brings it back."""
-        return f"{self.unit} of {self.node} is restarted with the true time"
 
     def begin(self, means: Means) -> str:
         """Restart it under libfaketime."""

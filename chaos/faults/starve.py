@@ -13,7 +13,7 @@ from typing import ClassVar
 from chaos.faults.fault import Means
 from cluster.errors import ProbeFailed
 from cluster.probes import dhcp, wire
-from cluster.probes.dhcp import ClientMachine, Lease, LeaseEntry, State
+from cluster.probes.dhcp import ClientMachine, LeaseEntry, State
 from cluster.probes.dhcp_balance import bucket
 from cluster.probes.dhcp_packet import CLIENT_PORT
 from cluster.wait import Deadline, until
@@ -68,6 +68,11 @@ class Starve:
     def nodes(self) -> tuple[str, ...]:
         """No node is taken away."""
         return ()
+
+    @property
+    def losing(self) -> str:
+        """What new clients would be given."""
+        return "its free addresses"
 
     @property
     def title(self) -> str:
@@ -163,9 +168,5 @@ def _give_back(means: Means) -> bool:
     for name, entries in files.items():
         server = means.inventory.node(name)
         for address, entry in ours(entries).items():
-            lease = Lease(
-                address=address, server=str(server.address), lease_s=0.0, options={}, seconds=0.0, tries=0,
-                mac=str(entry.mac), server_mac=server.mac, at=0.0,
-            )  # fmt: skip
-            dhcp.Client(interface, lease.mac).release(lease)
+            dhcp.Client(interface, str(entry.mac)).give_back(address, str(server.address), server.mac)
     return not any(ours(entries) for entries in files.values())

@@ -21,16 +21,8 @@ class Stranger(NodeFault):
 
     node: str
     kind: ClassVar[str] = "stranger"
-
-    @property
-    def title(self) -> str:
-        """What happens."""
-        return f"{self.node} has an address outside of the LAN, {ADDRESS}"
-
-    @property
-    def undoing(self) -> str:
-        """What brings it back."""
-        return f"{ADDRESS} is taken from {self.node}"
+    TITLE: ClassVar[str] = f"{{node}} has an address outside of the LAN, {ADDRESS}"
+    UNDOING: ClassVar[str] = f"{ADDRESS} is taken from {{node}}"
 
     def begin(self, means: Means) -> str:
         """Add the address."""

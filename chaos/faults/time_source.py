@@ -21,22 +21,14 @@ class TimeSource(NodeFault):
     node: str
     address: str
     kind: ClassVar[str] = "source"
+    TITLE: ClassVar[str] = "{node} is told to ask {address} for the time, too"
+    UNDOING: ClassVar[str] = "{node} no longer asks {address}, and forgets its time"
 
     def __post_init__(self) -> None:
         try:
             IPv4Address(self.address)
         except AddressValueError:
             raise InputError(f"source: {self.address!r} is not an IPv4 address") from None
-
-    @property
-    def title(self) -> str:
-        """What happens."""
-        return f"{self.node} is told to ask {self.address} for the time, too"
-
-    @property
-    def undoing(self) -> str:
-        """What brings it back."""
-        return f"{self.node} no longer asks {self.address}, and forgets its time"
 
     def begin(self, means: Means) -> str:
         """Add it."""

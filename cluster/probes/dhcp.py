@@ -169,6 +169,10 @@ class Client:
         """
         self._put(dhcp_machine.release(lease, int.from_bytes(os.urandom(4)), broadcast=broadcast))
 
+    def give_back(self, address: str, server: str, server_mac: str) -> None:
+        """Release, at a server, what its lease file says this client holds; raises ProbeFailed of the socket."""
+        self.release(Lease(address, server, 0.0, {}, 0.0, 0, self.mac, server_mac, 0.0))
+
     def decline(self, lease: Lease) -> None:
         """Tell the server the address is in use by somebody else: it sets it aside."""
         self._put(dhcp_machine.decline(lease, int.from_bytes(os.urandom(4))))

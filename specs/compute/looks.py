@@ -122,7 +122,7 @@ def mpi_job(place: Place) -> mpi.Job:
 # A build of our own project: $1 is `herd` (by all nodes) or `alone` (by this one's own compiler).
 BUILD = r"""
 set -eu
-folder=$(mktemp -d /tmp/herd.XXXXXX)
+folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export DISTCC_DIR="$folder"
 /opt/hpc/src/herd-project "$folder"

@@ -125,7 +125,4 @@ def boots(place: Place) -> dict[str, Boot | ClusterError]:
         own = outcome(lambda: tftp.read(server, f"{serial}/start.elf"))
         return Boot(lease, own if isinstance(own, ClusterError) else None, outcome(lambda: tftp.read(server, name)))
 
-    return {
-        name: outcome(lambda a=address: boot(a))  # type: ignore[misc]
-        for name, address in servers(inventory).items()
-    }
+    return {name: outcome(boot, address) for name, address in servers(inventory).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from chaos.faults import Freeze, Skew
 from chaos.lasting import lasting
@@ -92,7 +93,7 @@ def refusal(place: Place) -> Refusal:
         with lasting(place.inventory, place.fleet, skew, command="specs about DHCP servers' clocks"):
             peers = {
                 name: until(
-                    lambda name=name: peer(place, name),  # type: ignore[misc]
+                    partial(peer, place, name),
                     lambda one: one.mine == ALONE,
                     deadline=STARTUP_S + 8.0,
                     what=f"{name} refusing its partner",

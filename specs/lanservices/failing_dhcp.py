@@ -121,9 +121,7 @@ def give_back(place: Place, deadline: float = 15.0) -> None:
         }
         for address, mac, name in held:
             server = place.inventory.node(name)
-            Client(place.interface, mac).release(
-                Lease(address, str(server.address), 0.0, {}, 0.0, 0, mac, server.mac, 0.0)
-            )
+            Client(place.interface, mac).give_back(address, str(server.address), server.mac)
         return not held
 
     until(once, deadline=deadline, what="all leases of the specs' clients given back", every=0.5)

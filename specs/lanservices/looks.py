@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from cluster import secrets
 from cluster.errors import ClusterError, ProbeFailed
@@ -24,6 +24,7 @@ from cluster.probes.vrrp import Advertisement, Instance, KeepalivedConf
 from cluster.wait import Deadline, WaitTimeout, until
 from specs.looks import Place
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # Our clients among the synthetic ones; the same on every run, so that a run never uses up more of the pool.
@@ -40,10 +41,10 @@ def servers(inventory: Inventory) -> dict[str, str]:
     return {node.name: str(node.address) for node in inventory.group(inventory.nodes[inventory.dhcp.primary].group)}
 
 
-def outcome(take: Callable[[], T]) -> T | ClusterError:
-    """The value, or why there is none: one server's silence must not hide what the other said."""
+def outcome(take: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | ClusterError:
+    """What a call gives, or why it gives nothing: one server's silence must not hide what the other said."""
     try:
-        return take()
+        return take(*args, **kwargs)
     except ClusterError as error:
         return error
 
@@ -133,7 +134,7 @@ def dhcp_leases(place: Place) -> Leases:
 
     def back() -> bool:
         for name in names:
-            file = outcome(lambda name=name: _lease_file(place.fleet[name]))  # type: ignore[misc]
+            file = outcome(_lease_file, place.fleet[name])
             if isinstance(file, ClusterError):
                 read[name] = failover[name] = file
                 continue
@@ -306,7 +307,7 @@ def transfers(place: Place) -> dict[tuple[str, str], frozenset[dns.Record] | Clu
     said = secrets.ensure(place.inventory)
     key = dns.Tsig(said.tsig_name, said.tsig_key())
     return {
-        (name, zone): outcome(lambda a=address, z=zone: dns.axfr(a, z, key=key, deadline=5.0))  # type: ignore[misc]
+        (name, zone): outcome(dns.axfr, address, zone, key=key, deadline=5.0)
         for name, address in servers(place.inventory).items()
         for zone in zones(place.inventory)
     }
@@ -403,7 +404,7 @@ def ntp_replies(place: Place) -> dict[str, NtpReply | ClusterError]:
     """The answer of each server of time, and of the floating address, by address."""
     asked = [str(place.inventory.nodes[n].address) for n in place.inventory.ntp.servers]
     asked.append(str(place.inventory.network.floating))
-    return {address: outcome(lambda a=address: _reply(a)) for address in asked}  # type: ignore[misc]
+    return {address: outcome(_reply, address) for address in asked}
 
 
 def _reply(address: str) -> NtpReply:

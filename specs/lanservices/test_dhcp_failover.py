@@ -76,7 +76,9 @@ def test_the_survivor_renews_a_lease_of_the_dead_server(outage: Outage, how: str
 def test_new_clients_are_given_addresses_of_the_survivors_own_half(outage: Outage, record_property: Tell) -> None:
     """An empty half would be no fault: clients of the dead server's half then wait for it."""
     record_property(f"addresses of its own that {outage.survivor} had alone", len(outage.own))
-    given = [must(one).address for one in outage.new] if outage.own else []
+    if not outage.own:
+        pytest.skip(f"{outage.survivor} had no address of its own left, so nothing could be given")
+    given = [must(one).address for one in outage.new]
     strange = sorted(set(given) - outage.own)
     assert not strange, f"{outage.survivor}, alone, gave {strange} to new clients, which are not of its half"
 

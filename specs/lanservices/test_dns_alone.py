@@ -95,17 +95,16 @@ def alone(inventory: Inventory, fleet: Fleet) -> Alone:
             while time.monotonic() < end:
                 for zone in both:
                     at = time.monotonic() - died
-                    said = outcome(lambda zone=zone: dns.query(secondary.address, zone, "SOA"))  # type: ignore[misc]
-                    found.looks.append(Look(at, zone, said))
+                    found.looks.append(Look(at, zone, outcome(dns.query, secondary.address, zone, "SOA")))
                 time.sleep(EVERY_S)
 
         watch(1.0)
-        found.stub.append(outcome(lambda: dns.stub([primary.address, secondary.address], name, timeout=STUB_S)))
+        found.stub.append(outcome(dns.stub, [primary.address, secondary.address], name, timeout=STUB_S))
         found.restart.append(time.monotonic() - died)
         secondary.run(["systemctl", "restart", "named"], sudo=True, check=True)
         found.restart.append(time.monotonic() - died)
         watch(RESTART_S)
-        found.stub.append(outcome(lambda: dns.stub([primary.address, secondary.address], name, timeout=STUB_S)))
+        found.stub.append(outcome(dns.stub, [primary.address, secondary.address], name, timeout=STUB_S))
         # Zones that would expire much later than they should, or that are not served now, need not be waited for.
         last = max(found.expires.values())
         if last <= expire + ROUNDING_S and all(look.good for look in found.looks[-2:]):

@@ -199,10 +199,10 @@ def odd(inventory: Inventory, fleet: Fleet) -> Odd:
         checked = primary.run(["named-checkconf", "-z"], sudo=True)
         text = primary.get(f"{named.ZONES}{inventory.cluster.zone}", sudo=True).decode()
         found = named.zone_file_serial(text)
-        own = outcome(lambda: dns.query(primary.address, name, "A"))
-        meanwhile = outcome(lambda: dns.serial(primary.address, zone))
+        own = outcome(dns.query, primary.address, name, "A")
+        meanwhile = outcome(dns.serial, primary.address, zone)
         asked = {
-            (one, who): outcome(lambda n=fleet[one], s=source: _dug(n, s))  # type: ignore[misc]
+            (one, who): outcome(_dug, fleet[one], source)
             for one in pair
             for who, source in (("stranger", ADDRESS), ("address", fleet[one].address))
         }

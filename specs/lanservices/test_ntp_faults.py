@@ -89,7 +89,7 @@ def lie(inventory: Inventory, fleet: Fleet) -> Lie:
 
     def noticed() -> bool:
         found.looks.append(look(fleet))
-        found.told.append({name: outcome(lambda n=name: clock.query(_address(inventory, n))) for name in honest})  # type: ignore[misc]
+        found.told.append({name: outcome(clock.query, _address(inventory, name)) for name in honest})
         return all(found.rejected_by(name) for name in clients(inventory))
 
     with lasting(inventory, fleet, Skew(liar, "chrony", str(LIE_S))):
@@ -131,7 +131,7 @@ def test_it_goes_on_with_an_honest_server(client: str, lie: Lie, inventory: Inve
 def test_nobody_follows_the_lie(follower: str, lie: Lie) -> None:
     """In no look: neither before the others outvote the liar, nor where nobody can, as for its partner."""
     if follower == lie.liar:
-        return
+        pytest.skip(f"{follower} is the one that lies")
     far = [one.tracking for seen in lie.looks if isinstance(one := seen[follower], Followed)]
     most = max((max(abs(one.offset), abs(one.last_offset)) for one in far), default=None)
     assert most is not None, f"{follower} could not be asked while {lie.liar} lied"
@@ -140,6 +140,7 @@ def test_nobody_follows_the_lie(follower: str, lie: Lie) -> None:
 
 @pytest.mark.semantics("ntp-falseticker", "ntp-bounds")
 def test_the_other_servers_go_on_telling_the_time(lie: Lie) -> None:
+    assert any(lie.told), f"there is no server of time but {lie.liar}"
     for told in lie.told:
         for name, reply in told.items():
             offset = must(reply).offset
@@ -207,7 +208,7 @@ def test_real_time_comes_before_the_reference(
     one: str, uplink: Uplink, inventory: Inventory, record_property: Measured
 ) -> None:
     record_property("until all had real time", f"{uplink.linked_s:.1f} s")
-    found = outcome(lambda: origin(one, uplink.linked, inventory))
+    found = outcome(origin, one, uplink.linked, inventory)
     assert found == uplink.address, (
         f"{one} has its time from {found} {uplink.linked_s:.1f} s after the servers had an uplink, not from there"
     )
@@ -241,7 +242,7 @@ def test_without_real_time_all_agree_on_one_reference(
     assert len(found) == 1 and found[0] in inventory.ntp.servers, (
         f"{uplink.alone_s:.1f} s after the uplink was forgotten the reference is {' and '.join(found) or 'nobody'}"
     )
-    place = outcome(lambda: origin(one, uplink.alone, inventory))
+    place = outcome(origin, one, uplink.alone, inventory)
     assert place == found[0], f"{one} has its time from {place}, not from the one reference, {found[0]}"
     stratum = must(uplink.alone[found[0]]).tracking.stratum
     assert stratum == inventory.ntp.local_stratum, f"{found[0]} has stratum {stratum}"

@@ -69,7 +69,6 @@ LONG = frozenset(
     {
         "dhcp: two servers that are no pair",
         "vrrp: deaf",
-        "vrrp: stopped",
         "compute: a node is lost, and nobody does what must be done",
         "dns: news that is not told",
         "dns: a secondary that asks too seldom",

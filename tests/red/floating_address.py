@@ -65,12 +65,14 @@ nft delete table inet red
 
 OTHER_CONF = ("ExecStart=", "ExecStart=/usr/sbin/keepalived --dont-fork -f /run/red-keepalived.conf")
 
-# keepalived's own packets do not pass the tables of arp; these they do.
+# keepalived's own packets do not pass the tables of arp; these they do.  No announcement, and no goodbye: a daemon that
+# is killed instead may still say one, when its child hears of that before it is killed itself (PR_SET_PDEATHSIG).
 MUTE = """
 table netdev red {
 chain out {
 type filter hook egress device eth0 priority 0
 arp saddr ip 192.168.10.111 arp daddr ip 192.168.10.111 drop
+ip protocol 112 @th,16,8 0 drop
 }
 }
 """
@@ -267,7 +269,7 @@ ROUNDS = (
             Break(
                 "an owner that does not say goodbye, is back too soon, and does not announce itself", "alpha",
                 do=f"sed 's/preempt_delay .*/preempt_delay 1/' {CONF} > /run/red-keepalived.conf; "
-                f"{unit('keepalived', 'KillSignal=SIGKILL', *OTHER_CONF, restart=False)}; nft -f - <<'END'{MUTE}END\n"
+                f"{unit('keepalived', *OTHER_CONF, restart=False)}; nft -f - <<'END'{MUTE}END\n"
                 f"systemd-run --quiet --collect --unit=red-late sh -c {shlex.quote(BACK + LATE)}",
                 # It goes on with its other settings until the healed look stops and starts it.
                 undo="systemctl stop red-late 2>/dev/null || true; nft delete table netdev red 2>/dev/null || true; "
