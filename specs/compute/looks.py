@@ -104,8 +104,14 @@ def herds(place: Place) -> dict[str, Herd | ClusterError]:
 
 
 def processes(inventory: Inventory, nodes: int) -> int:
-    """How many processes of the job run on each of so many nodes: as declared, but no more than `MANY` in all."""
+    """How many processes of a job run on each of so many nodes: as declared, but no more than `MANY` in all."""
     return min(inventory.mpi.ranks_per_node, max(1, MANY // max(1, nodes)))
+
+
+def fewer(inventory: Inventory, nodes: int) -> int | None:
+    """How many processes a job on so many nodes is told to run on each; None where it is what the host file says."""
+    each = processes(inventory, nodes)
+    return each if each < inventory.mpi.ranks_per_node else None
 
 
 def mpi_job(place: Place) -> mpi.Job:
@@ -114,15 +120,17 @@ def mpi_job(place: Place) -> mpi.Job:
     there = [node.name for node in inventory.group(GROUP) if node.name not in silent]
     if not there:
         raise ProbeFailed("no compute node answers", reason="silent")
-    each = processes(inventory, len(there))
-    fewer = each if each < inventory.mpi.ranks_per_node else None
-    return mpi.run(place.fleet[there[0]], inventory.mpi.user, seconds=JOB_S, without=silent, each=fewer)
+    each = fewer(inventory, len(there))
+    return mpi.run(place.fleet[there[0]], inventory.mpi.user, seconds=JOB_S, without=silent, each=each)
 
+
+BUILDS = "/tmp/herd."
+"""How the names of folders begin in which a build is made: by them it is seen whether one has begun."""
 
 # A build of our own project: $1 is `herd` (by all nodes) or `alone` (by this one's own compiler).
-BUILD = r"""
+BUILD = rf"""
 set -eu
-folder=$(mktemp -d)
+folder=$(mktemp -d {BUILDS}XXXXXX)
 trap 'rm -rf "$folder"' EXIT
 export DISTCC_DIR="$folder"
 /opt/hpc/src/herd-project "$folder"
@@ -130,7 +138,7 @@ cd "$folder"
 began=$(date +%s.%N)
 if [ "$1" = herd ]; then /opt/hpc/bin/herd-make -s; else make -s -j "$(nproc)"; fi
 ended=$(date +%s.%N)
-echo "$(./herd) $(echo "$ended $began" | awk '{ print $1 - $2 }')"
+echo "$(./herd) $(echo "$ended $began" | awk '{{ print $1 - $2 }}')"
 """
 BUILD_S = 120.0
 

@@ -21,7 +21,7 @@ from cluster.inventory import Inventory
 from cluster.node import Fleet, Node, Result
 from cluster.probes import mpi
 from cluster.wait import until
-from specs.compute.looks import JOB_S, build
+from specs.compute.looks import BUILDS, JOB_S, build, fewer, processes
 
 pytestmark = [pytest.mark.disruptive]
 
@@ -75,9 +75,10 @@ def seen(inventory: Inventory, fleet: Fleet) -> Iterator[Seen]:
             built = began[0].result(KEEP_S)
             again = time.monotonic()
             try:
+                each = fewer(inventory, len(names) - 1)
                 after: mpi.Job | ClusterError = mpi.run(
-                    starter, user, seconds=JOB_S, pairs="none", without=[victim]
-                )  # fmt: skip
+                    starter, user, seconds=JOB_S, pairs="none", without=[victim], each=each
+                )
             except ClusterError as error:
                 after = error
             yield Seen(victim, done, ended, orphans, gone, after, time.monotonic() - again, built)
@@ -90,7 +91,7 @@ def left(node: Node, user: str) -> str:
 
 def compiling(node: Node) -> bool:
     """Whether the build has compiled something already."""
-    return bool(node.run("ls /tmp/herd.*/*.o", sudo=True, deadline=10.0).text.strip())
+    return bool(node.run(f"ls {BUILDS}*/*.o", sudo=True, deadline=10.0).text.strip())
 
 
 def without_orphans(fleet: Fleet, names: list[str], user: str, seconds: float) -> dict[str, str]:
@@ -128,7 +129,8 @@ def test_no_process_is_left_anywhere(seen: Seen, inventory: Inventory, record_pr
 def test_the_next_job_succeeds_on_those_that_are_left(seen: Seen, inventory: Inventory, record_property: Note) -> None:
     record_property("next_job_s", round(seen.next_s, 2))
     assert isinstance(seen.next_job, mpi.Job), f"without {seen.victim}: {seen.next_job}"
-    n = (len(inventory.group("compute")) - 1) * inventory.mpi.ranks_per_node
+    left_over = len(inventory.group("compute")) - 1
+    n = left_over * processes(inventory, left_over)
     job = seen.next_job
     assert (job.ranks, job.wrong, job.ring) == (n, 0, mpi.ring(n)), f"without {seen.victim} it came to {job}"
     assert seen.victim not in job.hosts, f"a process ran on {seen.victim}, which has no power"
