@@ -28,6 +28,7 @@ from lab.image import image, mirror
 from lab.node import VirtualNode, await_exit, find_cgroups, remove_cgroups
 from lab.site import NETNS, Site, digest, prune
 
+SOURCES = Path(__file__).resolve().parent.parent
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_WANTED = 4096
 KEEP_SNAPSHOTS = 3
@@ -220,14 +221,13 @@ class Lab:
 
     def _built(self) -> tuple[Path, Path]:
         tree = image(self.site, self.say)
-        return tree, mirror(self.site, tree, self.inventory.root / "provision", self.say)
+        return tree, mirror(self.site, tree, SOURCES / "provision", self.say)
 
     def _key(self) -> str:
         """The name of the snapshot that these sources, parameters and secrets make."""
-        root = self.inventory.root
         tree, packages = self._built()
-        return digest([tree.name, packages.name, self.inventory.path, root / "provision",
-                       root / "lab/node.py", self.inventory.state / "secrets"])  # fmt: skip
+        return digest([tree.name, packages.name, self.inventory.path, SOURCES / "provision",
+                       SOURCES / "lab/node.py", self.inventory.state / "secrets"])  # fmt: skip
 
     def _snapshot(self) -> Path | None:
         if not (self.inventory.state / "secrets").is_dir():

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-MEASURING = ("test_chaos.py", "test_faults.py")
-"""Tests of the lab that measure outages: they come last, when the unit tests beside them are done."""
+from tests.places import place, turn
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """For runs with several processes: a file stays together, and so does the lab, of which there is one."""
+    """For runs with several processes: what is in one place stays together, in the order of their turns."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Places(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "tests/lab" if nodeid.startswith("tests/lab/") else nodeid.partition("::")[0]
+            return place(Path(nodeid.partition("::")[0]))
 
+    config.option.loadscopereorder = False
     return Places(config, log)
 
 
@@ -32,12 +33,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What measures comes last; what takes long only on demand."""
+    """What waits for minutes only on demand; all in the order of their turns."""
     if not config.getoption("long"):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes long: ./run tests --long"))
-    items.sort(key=lambda item: item.path.parent.name == "lab" and item.path.name in MEASURING)
+
+    items.sort(key=lambda item: turn(item.path))
 
 
 # How long one example takes says more of the machine's load than of our code.

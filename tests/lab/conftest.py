@@ -1,7 +1,8 @@
 """Wires tests to a running lab: brought up and provisioned once, its LAN entered, specs run and their outcomes told.
 
-`inventory` and `fleet` are those of the checkout; `specs("specs/lanservices/test_dns.py")` runs pytest as a user
-would.  Tests that ask for none of these are left alone.  Without root and without sudo, all are skipped.
+`inventory` and `fleet` are those of the checkout, or of its twin (tests/places.py);
+`specs("specs/lanservices/test_dns.py")` runs pytest as a user would.  Tests that ask for none of these are left
+alone.  Without root and without sudo, all are skipped.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from cluster.inventory import PRODUCTION, Inventory, load
 from cluster.node import Fleet
 from lab.privilege import elevate
 from tests.outcomes import Result, read
+from tests.places import TWIN, place
 
 ROOT = Path(__file__).resolve().parents[2]
 TELLS_ONLY = ("help", "version", "markers", "showfixtures", "collectonly")
@@ -54,17 +56,45 @@ def _why_no_root() -> str | None:
     return "the lab needs root, and sudo asks for a password here" if asked.returncode else None
 
 
-@pytest.fixture(scope="session")
-def inventory() -> Inventory:
-    """The checkout's inventory; the lab is up and provisioned as it says."""
+@pytest.fixture(scope="module")
+def inventory(request: pytest.FixtureRequest, twin: Callable[[], Inventory]) -> Inventory:
+    """The checkout's inventory, or its twin's; the lab is up and provisioned as it says."""
     if why := _why_no_root():
         pytest.skip(why)
-    model = load()
-    _must("lab", "up")
+    return twin() if place(request.path) == TWIN else _ready(load())
+
+
+@pytest.fixture(scope="session")
+def twin() -> Iterator[Callable[[], Inventory]]:
+    """The same cluster with the same secrets once more: a lab of its own that starts from the same snapshot."""
+    made: list[Inventory] = []
+
+    def once() -> Inventory:
+        if not made:
+            original = load()
+            _ready(original)
+            shutil.rmtree(folder := original.state / "twin", ignore_errors=True)
+            (folder / ".state").mkdir(parents=True, mode=0o700)
+            shutil.copy(original.path, folder)
+            shutil.copytree(original.state / "secrets", folder / ".state" / "secrets")
+            made.append(load(folder / original.path.name))
+            _must("lab", "--inventory", made[0].path, "down")  # of a run that was killed
+            _ready(made[0])
+        return made[0]
+
+    yield once
+    for model in made:
+        _must("lab", "--inventory", model.path, "down")
+        shutil.rmtree(model.root)
+
+
+def _ready(model: Inventory) -> Inventory:
+    """Bring an inventory's lab up, provisioned."""
+    _must("lab", "--inventory", model.path, "up")
     with _on_lan(model), Fleet(model, first_contact=True) as nodes:
         fit = all(check.ok for check in Health(model, nodes).look(model.nodes))
     if not fit:
-        _must("provision", "all")
+        _must("provision", "--inventory", model.path, "all")
     return model
 
 
@@ -76,17 +106,17 @@ def profile(inventory: Inventory) -> Iterator[Callable[[str], None]]:
     def under(name: str) -> None:
         if given[-1] != name:
             given.append(name)
-            _must("provision", "all", f"--profile={name}")
+            _must("provision", "all", "--inventory", inventory.path, f"--profile={name}")
 
     yield under
     under(PRODUCTION)
 
 
-def _must(*words: str) -> None:
+def _must(*words: str | Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
     )
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}{done.stdout}"
+    assert done.returncode == 0, f"{' '.join(map(str, words))}: {done.stderr}{done.stdout}"
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +140,7 @@ def _on_lan(inventory: Inventory) -> Iterator[None]:
         os.close(home)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def specs(inventory: Inventory) -> Callable[..., Result]:
     """Run specs as a user does: `specs("specs/base", k="ssh")`; nothing is recorded under reports/runs.
 
