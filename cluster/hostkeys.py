@@ -1,4 +1,4 @@
-"""Pinned host keys, one file in OpenSSH's format: first contact pins, every later contact compares.
+"""Who nodes are, one file in OpenSSH's format: first contact pins a key, later the authority's certificates prove it.
 
 The file can be used by `ssh -o UserKnownHostsFile=.state/known_hosts` too; lines that are not ours
 (comments, markers, other hosts) are kept as they are.  Several processes may pin at the same time.
@@ -10,7 +10,7 @@ import base64
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,14 @@ def host_pattern(address: str, port: int) -> str:
     return address if port == 22 else f"[{address}]:{port}"
 
 
+def address_of(host: str) -> str:
+    """The address in a host pattern, without a port."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host
+
+
+AUTHORITY = "@cert-authority"  # sshd(8), SSH_KNOWN_HOSTS FILE FORMAT
+
+
 class HostKeys:
     """The pins of one cluster, kept in one file; every look reads the file afresh."""
 
@@ -47,11 +55,33 @@ class HostKeys:
         """The keys pinned for a node, found by its name or by its address."""
         return tuple(pin for names, pin in self._entries() if names & {node, host})
 
-    def verify(self, node: str, host: str, type: str, key: bytes) -> None:
-        """Pin the key at first contact, else compare it; raises HostKeyChanged, never replaces a pin."""
+    def authorities(self) -> frozenset[str]:
+        """The public keys (type and base64) of those whose host certificates are believed."""
+        lines = (line.split() for line in self._lines() if line.startswith(AUTHORITY))
+        return frozenset(" ".join(words[2:4]) for words in lines if len(words) >= 4)
+
+    def trust(self, names: Iterable[str], public: str) -> None:
+        """Believe host certificates for these names that are signed by this key, and by no other."""
+        wanted = f"{AUTHORITY} {','.join(names)} {public}"
+        if wanted not in self._lines():
+            with self._locked():
+                self._write([wanted, *(line for line in self._lines() if not line.startswith(AUTHORITY))])
+
+    def verify(self, node: str, host: str, type: str, key: bytes, certificate: bytes | None = None) -> None:
+        """Believe a certificate that holds; else pin the key at first contact, or compare it with the pin.
+
+        Raises HostKeyChanged, never replaces a pin.  A node whose certificate is over is still the node whose key was
+        pinned; one that was never met and shows a certificate that does not hold is nobody we know.
+        """
         text = base64.b64encode(key).decode()
         pins = self.pins(node, host)
+        why = self._why_not(certificate, node, host)
+        proven = certificate is not None and why is None
+        if proven and pins:
+            return
         if not pins:
+            if why is not None:
+                raise HostKeyChanged(node, f"{host} shows a host certificate that does not hold: {why}")
             with self._locked():
                 pins = self.pins(node, host)  # another process may have been first
                 if not pins:
@@ -63,8 +93,19 @@ class HostKeys:
                 node,
                 f"host key changed: {host} shows {type} {fingerprint(key)}, but {self.path}:{line} has "
                 f"{pins[0].type} {fingerprint(base64.b64decode(pins[0].key))}; if the node was re-flashed, "
-                f"remove the pin: sed -i {line}d {self.path}",
+                f"remove the pin: sed -i {line}d {self.path}" + (f" (its certificate: {why})" if why else ""),
             )
+
+    def _why_not(self, certificate: bytes | None, node: str, host: str) -> str | None:
+        """Why a host certificate proves nothing; None where it does, or there is none."""
+        if certificate is None:
+            return None
+        from cluster import authority
+
+        try:
+            return authority.read(certificate).why_not("host", {node, address_of(host)}, self.authorities())
+        except ValueError as error:
+            return str(error)
 
     def forget(self, node: str, host: str) -> None:
         """Drop every pin of a node, as after it was re-flashed; nothing to drop is fine."""

@@ -20,6 +20,7 @@ from cluster.fields import FAULTS, SERVICES, Opening, show
 from cluster.model import (
     PRODUCTION,
     Artifact,
+    Authority,
     Claim,
     Cluster,
     Dhcp,
@@ -50,6 +51,7 @@ __all__ = [
     "PRODUCTION",
     "SERVICES",
     "Artifact",
+    "Authority",
     "Claim",
     "Cluster",
     "Dhcp",
@@ -91,6 +93,7 @@ SECTIONS: dict[str, type[Model]] = {
     "http": Http,
     "mpi": Mpi,
     "distcc": Distcc,
+    "authority": Authority,
     "power": Power,
 }
 NAMED: dict[str, type[Model]] = {"groups": Group, "nodes": Node, "artifacts": Artifact, "profiles": Profile}
@@ -271,7 +274,7 @@ class _Reader:
 
 def _top() -> tuple[str, ...]:
     services = ("dhcp", "dns", "vrrp", "ntp", "tftp", "http", "mpi", "distcc")
-    return ("cluster", "network", "users", "groups", "nodes", *services, "power", *OPTIONAL)
+    return ("cluster", "network", "users", "groups", "nodes", *services, "authority", "power", *OPTIONAL)
 
 
 def _complaint(model: type[BaseModel], loc: Key, error: Mapping[str, Any], *, hidden: set[str]) -> str:

@@ -274,6 +274,22 @@ class Distcc(Model):
     nice: Annotated[int, BeforeValidator(f.whole(0, 19))]
 
 
+class Authority(Model):
+    """Who signs for the cluster: how long its certificates live, in seconds, and what they are for.
+
+    `sources`: where the login user's certificates may be used from; none means anywhere.  `serves`: what the
+    deployer serves by TLS, a certificate each.
+    """
+
+    user: Annotated[float, BeforeValidator(f.whole_duration(3600, 31_536_000))]
+    jobs: Annotated[float, BeforeValidator(f.whole_duration(3600, 31_536_000))]
+    host: Annotated[float, BeforeValidator(f.whole_duration(86_400, 315_360_000))]
+    root: Annotated[float, BeforeValidator(f.whole_duration(86_400, 1_577_880_000))]
+    leaf: Annotated[float, BeforeValidator(f.whole_duration(3600, 31_536_000))]
+    serves: Annotated[tuple[f.Label, ...], f.Unique]
+    sources: Annotated[tuple[f.Network, ...], f.Unique] = ()
+
+
 class Power(Model):
     """How nodes are switched: the import path of a driver and what it wants to know."""
 
@@ -349,6 +365,7 @@ class Inventory(Model):
     http: Http
     mpi: Mpi
     distcc: Distcc
+    authority: Authority
     power: Power
     artifacts: Mapping[str, Artifact]
     claims: tuple[Claim, ...]

@@ -89,6 +89,10 @@ class Node:
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.address}>"
 
+    def host_key(self, deadline: float | Deadline = CONNECT_S) -> str:
+        """The public key by which the node proves who it is: type and base64; raises what `connect` does."""
+        return self._connected(Deadline.of(deadline)).host_key
+
     @property
     def connected(self) -> bool:
         """Whether a connection is open, as far as is known without asking the node."""
@@ -328,17 +332,18 @@ class Fleet(Mapping[str, Node]):
             return self._credentials
 
     def _load(self) -> Login:
+        from cluster import credentials
         from cluster.ssh import Login, load_key
 
         users = self._inventory.users
         path: Path = self._inventory.state / "secrets" / "ssh_key"
+        key = certified = None
         if path.exists():
-            key = load_key(str(path))
-        elif self._first_contact:
-            key = None
-        else:
+            key, found = load_key(str(path)), credentials.certificate(self._inventory)
+            certified = load_key(str(path), found[0]) if found is not None else None
+        elif not self._first_contact:
             raise InputError(f"{path}: no operator's key yet; remedy: run `python -m provision` first")
-        return Login(users.login, key, users.first_password if self._first_contact else None)
+        return Login(users.login, key, users.first_password if self._first_contact else None, certified)
 
 
 def _free_session(connection: Connection, end: Deadline) -> Channel:

@@ -27,9 +27,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+from cluster import tls
 from cluster.errors import InputError
+from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory
 
+SSH_AUTHORITY, SSH_CERTIFICATE = "ssh_ca", "ssh_key-cert.pub"
 VRRP_LETTERS = string.ascii_letters + string.digits
 VRRP_LENGTH = 8  # all that keepalived.conf(5) uses of auth_pass
 HMAC_BYTES = 32  # the output of SHA-256: RFC 8945 section 10 asks for no shorter key
@@ -55,6 +58,11 @@ class Secrets:
         """Its public half, one line as in `authorized_keys`."""
         return self.folder / "ssh_key.pub"
 
+    @property
+    def ssh_certificate(self) -> Path:
+        """The certificate of the operator's key, where ssh(1) looks for it."""
+        return self.folder / SSH_CERTIFICATE
+
     def ssh_public(self) -> str:
         """The line for `authorized_keys`, without a line end."""
         return _read(self.ssh_key_pub).strip()
@@ -71,6 +79,20 @@ class Secrets:
     def mpi_public(self) -> str:
         """Its public half, a line for `authorized_keys`, without a line end."""
         return _public(self.mpi_key, "mpi")
+
+    @property
+    def ssh_authority(self) -> Path:
+        """The private key that signs SSH certificates: who may log in, and which node is which."""
+        return self.folder / SSH_AUTHORITY
+
+    @property
+    def tls_authority(self) -> Path:
+        """The private key and the certificate of the TLS root."""
+        return self.folder / "tls_ca"
+
+    def tls_root(self) -> str:
+        """The certificate of the TLS root; raises InputError where it is over."""
+        return tls.root_certificate(self.tls_authority.read_bytes(), self.tls_authority).decode()
 
     def vrrp_password(self) -> str:
         """What keepalived sends as PASS: 8 letters and digits."""
@@ -113,8 +135,12 @@ def ensure(inventory: Inventory) -> Secrets:
         _once(found.ssh_key, _new_ssh_key, inventory.root)
         public = _public(found.ssh_key)
         if not found.ssh_key_pub.exists() or _read(found.ssh_key_pub).split()[:2] != public.split()[:2]:
-            _write(found.ssh_key_pub, (public + "\n").encode(), inventory.root)
+            write(found.ssh_key_pub, (public + "\n").encode(), inventory.root)
         _once(found.mpi_key, _new_ssh_key, inventory.root)
+        # Nodes that believe an authority would not believe a new one: its key must be put back.
+        if not HostKeys(inventory.state / "known_hosts").authorities():
+            _once(found.ssh_authority, _new_ssh_key, inventory.root)
+        _once(found.tls_authority, lambda: tls.new_root(inventory), inventory.root)
         _once(found.folder / "vrrp_password", _new_vrrp_password, inventory.root)
         _once(found.folder / "tsig_key", _new_hmac_key, inventory.root)
         _once(found.folder / "omapi_key", _new_hmac_key, inventory.root)
@@ -122,11 +148,14 @@ def ensure(inventory: Inventory) -> Secrets:
             found.ssh_key,
             found.ssh_key_pub,
             found.mpi_key,
+            found.ssh_authority,
+            found.tls_authority,
             found.folder / "vrrp_password",
             found.folder / "tsig_key",
             found.folder / "omapi_key",
         ):
-            _private(path, 0o600, inventory.root)
+            if path.exists():
+                _private(path, 0o600, inventory.root)
     except OSError as error:
         where = error.filename or found.folder
         raise InputError(f"{where}: {error.strerror}; make it writable for you, or remove it") from error
@@ -172,11 +201,11 @@ def _unusable(path: Path, wanted: str) -> InputError:
 
 def _once(path: Path, make: Callable[[], bytes], root: Path) -> None:
     if not path.exists():
-        _write(path, make(), root, keep=True)
+        write(path, make(), root, keep=True)
 
 
-def _write(path: Path, data: bytes, root: Path, *, keep: bool = False) -> None:
-    """Put a file there in one step; with `keep`, one that somebody else has put there meanwhile stays."""
+def write(path: Path, data: bytes, root: Path, *, keep: bool = False) -> None:
+    """Put a private file there in one step; with `keep`, one that somebody else has put there meanwhile stays."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
     part = Path(name)
     try:

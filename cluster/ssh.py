@@ -48,6 +48,7 @@ INLINE = 8192
 # curve25519 and AES are the cheapest that every OpenSSH since 6.5 offers; ed25519 first keeps the pin stable.
 KEX = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
 CIPHERS = ("aes128-ctr", "aes128-gcm@openssh.com")
+CERTIFIED = "ssh-ed25519-cert-v01@openssh.com"  # the kind of host certificate that our authority makes
 HOST_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256")
 SIGNALS = {  # RFC 4254 section 6.10 names them; the numbers are Linux's on every architecture of ours
     name: number
@@ -107,16 +108,20 @@ class _Transport(paramiko.Transport):
 
 @dataclass(frozen=True)
 class Login:
-    """Who logs in and with what: the key first, then the password where there is one."""
+    """Who logs in and with what: the certificate first, then the bare key, then the password, where there are any."""
 
     user: str
     key: paramiko.PKey | None
     password: str | None
+    certified: paramiko.PKey | None = None
 
 
-def load_key(path: str) -> paramiko.PKey:
-    """The operator's private key; raises OSError or paramiko.SSHException."""
-    return paramiko.Ed25519Key.from_private_key_file(path)
+def load_key(path: str, certificate: str | None = None) -> paramiko.PKey:
+    """The operator's private key, with its certificate; raises OSError or paramiko.SSHException."""
+    key: paramiko.PKey = paramiko.Ed25519Key.from_private_key_file(path)
+    if certificate is not None:
+        key.load_certificate(certificate)
+    return key
 
 
 class Connection:
@@ -136,10 +141,10 @@ class Connection:
         transport = _Transport(sock)
         try:
             pinned = [t for pin in keys.pins(node, host) for t in _algorithms(pin.type)]
-            if not greet(transport, deadline, pinned):
+            if not greet(transport, deadline, [CERTIFIED, *pinned] if keys.authorities() else pinned):
                 raise Unreachable(node, f"{host} accepted the connection but did not speak SSH in time")
             shown = transport.get_remote_server_key()
-            keys.verify(node, host, shown.get_name(), shown.asbytes())
+            keys.verify(node, host, shown.get_name(), shown.asbytes(), certificate_of(shown))
             _log_in(node, host, transport, login)
         except (paramiko.SSHException, EOFError, OSError) as error:
             hang_up(sock, transport)
@@ -149,6 +154,12 @@ class Connection:
             hang_up(sock, transport)
             raise
         return cls(node, sock, transport)
+
+    @property
+    def host_key(self) -> str:
+        """The public key by which the node proved who it is: type and base64."""
+        shown = self._transport.get_remote_server_key()
+        return f"{shown.get_name()} {shown.get_base64()}"
 
     @property
     def alive(self) -> bool:
@@ -222,6 +233,11 @@ class Connection:
         hang_up(self._sock, self._transport)
 
 
+def certificate_of(key: paramiko.PKey) -> bytes | None:
+    """The certificate that came with a host's key, if one did."""
+    return key.public_blob.key_blob if key.public_blob is not None else None
+
+
 def greet(transport: paramiko.Transport, deadline: Deadline, host_keys: Sequence[str] = ()) -> bool:
     """Agree on keys, asking for the given types of host key first; False when the deadline passed meanwhile.
 
@@ -230,7 +246,7 @@ def greet(transport: paramiko.Transport, deadline: Deadline, host_keys: Sequence
     options = transport.get_security_options()
     options.kex = _known(KEX, options.kex)
     options.ciphers = _known(CIPHERS, options.ciphers)
-    options.key_types = _known((*host_keys, *HOST_KEYS), options.key_types)
+    options.key_types = _known((*host_keys, *HOST_KEYS), (*options.key_types, CERTIFIED))
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = deadline.left
     transport.start_client(timeout=deadline.left)
     return transport.initial_kex_done
@@ -267,16 +283,18 @@ def _known(wanted: Sequence[str], offered: Sequence[str]) -> tuple[str, ...]:
 
 def _log_in(node: str, host: str, transport: paramiko.Transport, login: Login) -> None:
     tried = []
-    if login.key is not None:
-        tried.append("key")
+    for what, key in (("certificate", login.certified), ("key", login.key)):
+        if key is None:
+            continue
+        tried.append(what)
         try:
-            transport.auth_publickey(login.user, login.key)
+            transport.auth_publickey(login.user, key)
             return
         except paramiko.BadAuthenticationType:
             pass
         except paramiko.AuthenticationException as error:
             if not transport.is_active():
-                why = f"{login.user}@{host} hung up on our key: {error}"
+                why = f"{login.user}@{host} hung up on our {what}: {error}"
                 raise AuthenticationFailed(node, why) from error
     if login.password is not None:
         tried.append("first password")

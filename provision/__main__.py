@@ -15,7 +15,7 @@ from cluster import inventory as inventories
 from cluster import journal, power, secrets
 from cluster.errors import ClusterError, InputError
 from cluster.inventory import Inventory
-from provision import render, show
+from provision import render, show, signed
 from provision.order import Provisioning, targets
 from provision.settle import settle
 
@@ -109,7 +109,9 @@ def write_bundle(inventory: Inventory, names: Sequence[str], folder: Path) -> in
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"--bundle: {folder} is not empty; name a new folder")
     os.umask(0o077)
-    for path, content in render.bundle(inventory, inventory.node(names[0]), secrets.ensure(inventory)).items():
+    node, made = inventory.node(names[0]), secrets.ensure(inventory)
+    files = render.bundle(inventory, node, made) | signed.files(inventory, node, made)
+    for path, content in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)

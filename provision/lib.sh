@@ -309,6 +309,21 @@ set_digest() {
   done | sha256sum | cut -d' ' -f1
 }
 
+# --- certificates
+
+# tls_serves SRC DST: the certificate in file DST lives for another third of what SRC was given, and is SRC's otherwise.
+tls_serves() {
+  local lasts
+  [ -s "$2" ] || return
+  lasts=$(($(tls_end "$1") - $(date +%s)))
+  openssl x509 -in "$2" -noout -checkend $((lasts / 3)) >/dev/null &&
+    [ "$(tls_means "$1")" = "$(tls_means "$2")" ] &&
+    [ "$(sed '1,/END CERT/d' "$1")" = "$(sed '1,/END CERT/d' "$2")" ]    # the root
+}
+
+tls_end() { date -d "$(openssl x509 -in "$1" -noout -enddate | cut -d= -f2)" +%s; }
+tls_means() { openssl x509 -in "$1" -noout -subject -issuer -ext subjectAltName,extendedKeyUsage,basicConstraints; }
+
 # --- zones
 
 # zone_serial FILE: the serial in a zone file of ours; nothing where there is none.

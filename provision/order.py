@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-from cluster import power
+from cluster import credentials, power
 from cluster.errors import ClusterError, InputError, NodeError, Unreachable
 from cluster.hostkeys import HostKeys, host_pattern
 from cluster.inventory import Inventory
 from cluster.node import Fleet, Node
 from cluster.secrets import Secrets
 from cluster.wait import Deadline, WaitTimeout, until
-from provision import render, runner
+from provision import render, runner, signed
 from provision.runner import Line, Outcome
 
 ALL = "all"
@@ -95,6 +95,7 @@ class Provisioning:
 
     def __init__(self, inventory: Inventory, secrets: Secrets, names: Iterable[str], *, check: bool, say: Say) -> None:
         self.inventory, self.secrets, self.check, self.say = inventory, secrets, check, say
+        credentials.trusted(inventory)
         self.names = tuple(names)
         self.pair = (inventory.dhcp.primary, inventory.dhcp.secondary)
         self.fleet = Fleet(inventory)
@@ -169,6 +170,7 @@ class Provisioning:
             lines = [Line("step", "first contact"), Line("change", "the operator's key")] if installed else []
             for line in lines:
                 self.say(name, line)
+            files |= signed.files(self.inventory, self.inventory.nodes[name], self.secrets)
             lines += runner.run(link, files, check=self.check, say=partial(self._heard, name))
             outcome = runner.outcome(name, group, lines, time.monotonic() - began)
         except ClusterError as error:

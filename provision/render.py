@@ -168,6 +168,7 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
         "ADMIN_PEERS": [str(one.address) for one in admins if node in admins and one.name != node.name],
         "PARTNERS": [str(peer.address) for peer in peers],
         "SSH_PORTS": [str(port) for port in inventory.groups[node.group].ssh_ports],
+        "TLS_SERVICES": list(inventory.authority.serves),
         "ZONES": [zone.name for zone in zones(inventory)],
         "ZONE_FILES": [zone.file for zone in zones(inventory)],
     }

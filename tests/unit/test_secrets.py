@@ -15,7 +15,7 @@ from cluster.errors import InputError
 from cluster.inventory import Inventory, default_path, parse
 from cluster.secrets import Secrets, ensure
 
-FILES = ("ssh_key", "ssh_key.pub", "mpi_key", "vrrp_password", "tsig_key", "omapi_key")
+FILES = ("ssh_key", "ssh_key.pub", "mpi_key", "ssh_ca", "tls_ca", "vrrp_password", "tsig_key", "omapi_key")
 
 
 @pytest.fixture
