@@ -549,6 +549,7 @@ def test_testinfra_asks_over_the_nodes_own_connection(node: Node) -> None:
 
 
 def test_a_testinfra_host_cannot_hang(node: Node) -> None:
+    node.connect()  # whose time is not the command's
     with pytest.raises(CommandTimeout):
         host_for(node, deadline=0.3).run("sleep 60")
 
