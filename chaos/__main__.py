@@ -11,9 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from chaos import guard, healing, judge, partner_down
-from chaos.experiment import HOLD_S, Outcome, claims_about, prove
-from chaos.faults import FAULTS, Fault
+from chaos import campaign, guard, halt, healing, partner_down, show
+from chaos.experiment import HOLD_S, claims_about, prove
+from chaos.faults import FAULTS, Fault, Means
+from chaos.outcome import Outcome
 from cluster import journal, power
 from cluster.errors import ClusterError
 from cluster.fields import duration
@@ -22,8 +23,8 @@ from cluster.inventory import PRODUCTION, Inventory, load
 from cluster.node import Fleet
 from reports.render import render
 
-COLOURS = {judge.HELD: "\033[32m", judge.BROKEN: "\033[31m", judge.INCONCLUSIVE: "\033[33m"}
-PLAIN = "\033[0m"
+BREAKING = (*FAULTS, "prove", "partner-down")
+"""The verbs that a HALT file stops; what brings back or only tells goes on."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,17 +43,12 @@ def parser() -> argparse.ArgumentParser:
         fault = verbs.add_parser(name, help=kind.help)
         for argument in kind.arguments:
             fault.add_argument(argument.lower(), metavar=argument)
-        fault.add_argument(
-            "--for",
-            dest="hold",
-            type=seconds,
-            default=HOLD_S,
-            metavar="TIME",
-            help=f"how long, for instance 20s (default {HOLD_S:g}s)",
-        )
-        fault.add_argument("--json", action="store_true", help="print one object with the verdict")
-        fault.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-        fault.add_argument("--force", action="store_true", help="go on although the guard says no; it is recorded")
+        _experimental(fault)
+    proving = verbs.add_parser("prove", help="put claims to the test: by what each needs, and nothing twice")
+    proving.add_argument(
+        "claim", nargs="*", metavar="CLAIM", help="a claim's name, a node or group for those about it, or all (default)"
+    )
+    _experimental(proving)
     boot = verbs.add_parser("boot", help="give a node power and wait until it serves")
     boot.add_argument("node", metavar="NODE")
     down = verbs.add_parser(
@@ -65,6 +61,21 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print one object")
     verbs.add_parser("list", help="the faults there are, and the claims that each puts to the test")
     return top
+
+
+def _experimental(verb: argparse.ArgumentParser) -> None:
+    """The options of whatever breaks something."""
+    verb.add_argument(
+        "--for",
+        dest="hold",
+        type=seconds,
+        default=HOLD_S,
+        metavar="TIME",
+        help=f"how long, for instance 20s (default {HOLD_S:g}s)",
+    )
+    verb.add_argument("--json", action="store_true", help="print one object with the verdict")
+    verb.add_argument("--dry-run", action="store_true", help="say what would be done and judged, and do nothing")
+    verb.add_argument("--force", action="store_true", help="go on although the guard says no; it is recorded")
 
 
 def seconds(text: str) -> float:
@@ -97,12 +108,16 @@ def main(argv: Sequence[str]) -> int:
     try:
         inventory = load(options.inventory, options.profile)
         if options.verb == "list":
-            return show_list(inventory)
+            return show.faults(inventory)
         for argument in ("node", "peer"):
-            if name := getattr(options, argument, None):
+            for name in filter(None, getattr(options, argument, "").split(",")):
                 inventory.node(name)  # before anything else: a slip of the pen must cost no password
         if options.verb in FAULTS:
             made(options)
+        if options.verb in BREAKING:
+            halt.check(inventory)
+        if options.verb == "prove":
+            campaign.chosen(inventory, options.claim)
         power.enter(inventory)
         with Fleet(inventory) as fleet:
             return act(inventory, fleet, options)
@@ -129,7 +144,9 @@ def act(inventory: Inventory, fleet: Fleet, options: argparse.Namespace) -> int:
         case "partner-down":
             partner_down.command(inventory, fleet, options.node, say=talk)
         case "status":
-            return show_status(inventory, options.json)
+            return show.status(inventory, options.json)
+        case "prove":
+            return proving(inventory, fleet, options, talk)
         case _:
             return experiment(inventory, fleet, options, talk)
     return 0
@@ -149,18 +166,47 @@ def experiment(inventory: Inventory, fleet: Fleet, options: argparse.Namespace, 
         command=f"chaos {' '.join(sys.argv[1:])}",
         say=talk,
     )
-    page = None
-    try:
-        page = render(outcome.run)
-    except Exception as error:  # a page that cannot be drawn must not hide a verdict that was reached
-        talk(f"the report could not be made: {type(error).__name__}: {error}")
+    page = drawn(outcome, talk)
     if options.json:
         print(json.dumps(outcome.as_json(), indent=1))
     else:
-        show_outcome(outcome)
+        show.outcome(outcome)
     if page is not None:
         talk(f"report: {page}")
     return outcome.exit_code
+
+
+def drawn(outcome: Outcome, talk: Talk) -> Path | None:
+    """The report of an outcome; None, and told, where it could not be made."""
+    try:
+        return render(outcome.run)
+    except Exception as error:  # a page that cannot be drawn must not hide a verdict that was reached
+        talk(f"the report could not be made: {type(error).__name__}: {error}")
+        return None
+
+
+def proving(inventory: Inventory, fleet: Fleet, options: argparse.Namespace, talk: Talk) -> int:
+    """Claims put to the test, one experiment after the other."""
+    planned = campaign.trials(campaign.chosen(inventory, options.claim))
+    if options.dry_run:
+        journal.check(inventory.state)
+        if options.json:
+            print(json.dumps([{"fault": t.fault.kind, "nodes": list(t.fault.nodes),
+                               "claims": [c.name for c in t.claims]} for t in planned], indent=1))  # fmt: skip
+        else:
+            show.plan(planned, options.hold)
+        return 0
+
+    def done(outcome: Outcome) -> None:
+        if (page := drawn(outcome, talk)) is not None:
+            talk(f"{outcome.verdict}; report: {page}")
+
+    found = campaign.run(inventory, fleet, planned, hold_s=options.hold, force=options.force, say=talk, done=done)
+    if options.json:
+        print(json.dumps(found.as_json(), indent=1))
+    else:
+        show.proof(found, inventory.profile)
+    return found.exit_code
 
 
 def made(options: argparse.Namespace) -> Fault:
@@ -185,6 +231,7 @@ def nothing_done(options: argparse.Namespace, error: str) -> dict[str, Any]:
 def dry_run(inventory: Inventory, fleet: Fleet, fault: Fault, options: argparse.Namespace, talk: Talk) -> int:
     """Everything but the fault: the guard's checks, the claims, the undo."""
     journal.check(inventory.state)
+    fault.check(Means(inventory, fleet, power.driver(inventory), options.hold))
     talk(f"looking whether the cluster can lose {fault.losing}")
     proof = guard.look(Health(inventory, fleet), fault.nodes)
     for check in proof.checks:
@@ -194,66 +241,12 @@ def dry_run(inventory: Inventory, fleet: Fleet, fault: Fault, options: argparse.
     talk(f"would be done: {fault.title}, for {options.hold:g} s; then: {fault.undoing}")
     claims = claims_about(inventory, fault)
     for claim in claims:
-        talk(f"would be judged: {claim.name}: {claim.service} is out for at most {claim.budget:g} s")
+        talk(f"would be judged: {claim.name}: {claim.promise}")
     if options.json:
         checks = [vars(check) for check in proof.checks]
         names = [claim.name for claim in claims]
         about = {"fault": fault.kind, "nodes": list(fault.nodes), "verdict": None, "healed": True, "run": None}
         print(json.dumps(about | {"claims": names, "checks": checks, "reason": "dry run"}, indent=1))
-    return 0
-
-
-def show_outcome(outcome: Outcome) -> None:
-    """The claims as a table: budget against what was measured."""
-    rows = [("CLAIM", "SERVICE", "BUDGET", "OUT FOR", "VERDICT", "")]
-    for claim in outcome.claims:
-        least, most = claim.outage.at_least, claim.outage.at_most
-        span = "never" if most == 0 else f"{least:.3f} to {f'{most:.3f} s' if most != float('inf') else '?'}"
-        rows.append((claim.claim, claim.service, f"{claim.budget_s:g} s", span, claim.verdict, claim.reason))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    colour = sys.stdout.isatty()
-    print()
-    for n, row in enumerate(rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        if colour and n:
-            cells[4] = COLOURS[outcome.claims[n - 1].verdict] + cells[4] + PLAIN
-        reason = row[5] if row[4] in (judge.BROKEN, judge.INCONCLUSIVE) else ""
-        print("  ".join([*cells, reason]).rstrip())
-    print()
-    under = "" if outcome.profile == PRODUCTION else f", with the timers of profile {outcome.profile}"
-    print(f"verdict: {outcome.verdict}{under}")
-    if outcome.reason:
-        print(outcome.reason)
-
-
-def show_list(inventory: Inventory) -> int:
-    """Faults and claims."""
-    for name, kind in FAULTS.items():
-        print(f"{' '.join((name, *kind.arguments)):28} {kind.help}")
-        for claim in inventory.claims:
-            if claim.fault == name:
-                print(f"    {claim.name:24} {claim.service} is out for at most {claim.budget:g} s")
-    return 0
-
-
-def show_status(inventory: Inventory, as_json: bool) -> int:
-    """What is broken on purpose, by whom, and who has power."""
-    driver = power.driver(inventory)
-    on = {name: driver.is_on(name) for name in inventory.nodes}
-    running, undone = journal.running(inventory.state), journal.entries(inventory.state)
-    if as_json:
-        entries = [
-            {"fault": dict(e.fault), "nodes": list(e.nodes), "undo": e.undo, "alive": e.owner.alive, "run": e.run}
-            for e in undone
-        ]
-        print(json.dumps({"running": running and str(running), "undone": entries, "power": on}, indent=1))
-        return 0
-    print(f"at work: {running or 'nobody'}")
-    for entry in undone:
-        print(f"not undone: {entry.story}")
-    if undone and running is None:
-        print("remedy: python -m chaos heal")
-    print("without power: " + (", ".join(name for name, has in on.items() if not has) or "no node"))
     return 0
 
 

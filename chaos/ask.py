@@ -17,6 +17,10 @@ from cluster.probes import clock, dns, wire
 NEXT_SERVER = ("SERVFAIL", "REFUSED", "NOTIMP")  # resolv.conf(5): such a server is passed over
 
 
+OFFSET_S = 1.0
+"""From here on a time is wrong: the falseticker of RFC 5905 is one that is off by seconds."""
+
+
 class Servers:
     """One connected UDP socket for each server: the kernel lets nothing in that another sent."""
 
@@ -133,6 +137,8 @@ class Resolver(Scheduled):
                 self.good(asked.sent, got.t, server, last_try=asked.tried, tries=asked.tries)
             else:
                 why = message.rcode if message.rcode != "NOERROR" else "wrong answer"
+                records = ", ".join(message.answer(0.0).records)
+                self.wrong(got.t, server, records if message.rcode == "NOERROR" and records else message.rcode)
                 self.failed(asked.sent, got.t, why, server, last_try=asked.tried)
 
     def overdue(self) -> float:
@@ -201,9 +207,17 @@ class TimeClient(Scheduled):
                 continue
             if packet.kiss or packet.leap == clock.ALARM or packet.stratum >= clock.MAX_STRATUM:
                 self._errors[packet.origin] = f"{server} is not synchronised"
+            elif abs(offset := self._offset(packet, got.t)) > OFFSET_S:
+                self._errors[packet.origin] = "wrong answer"
+                self.wrong(got.t, server, f"a time that is {offset:+.1f} s from ours")
             else:
                 self._errors.pop(packet.origin, None)
                 self.good(self._open.pop(packet.origin), got.t, server)
+
+    def _offset(self, packet: clock.Packet, t: float) -> float:
+        """How far a server's clock is from ours, s."""
+        sent = self._open[packet.origin]
+        return clock.reply(packet, sent=self.loop.wall(sent), seconds=t - sent).offset
 
     def overdue(self) -> float:
         """When the oldest question is given up."""

@@ -10,22 +10,21 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from chaos import guard, journal, judge, recovery
+from chaos import guard, halt, journal, judge, recovery
 from chaos.faults import Fault, Means, data
 from chaos.interrupt import Interrupts
 from chaos.leasing import clients
 from chaos.observer import Observer
-from chaos.ownership import Ownership, ownership
+from chaos.outcome import Outcome
+from chaos.ownership import ownership
 from chaos.verdicts import Expected, verdicts
 from chaos.watch import Plan
 from cluster import power
-from cluster.errors import ClusterError, NotUndone, Refused
+from cluster.errors import ClusterError, Refused
 from cluster.health import Check, Health
-from cluster.inventory import PRODUCTION, Inventory
+from cluster.inventory import Inventory
 from cluster.journal import Entry, check_undone
 from cluster.model import Claim
 from cluster.node import Fleet
@@ -43,50 +42,18 @@ WATCHED = ("vip", "dns", "ntp", "tcp", "tftp", "http", "dhcp", "vip-dns", "vip-n
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What an experiment came to; `healed` says that the undo is proven."""
-
-    fault: Fault
-    verdict: judge.Verdict
-    healed: bool
-    run: Path
-    claims: tuple[judge.Judged, ...]
-    reason: str
-    """Why, in one clause, where the claims do not say it."""
-    trouble: tuple[Check, ...] = ()
-    """Checks that did not come true again."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """How long the parts took: held, recovery."""
-    profile: str = PRODUCTION
-    """Under which timers it was measured."""
-    owners: Ownership | None = None
-    """How long the floating address was nobody's, and how long two nodes'."""
-
-    @property
-    def exit_code(self) -> int:
-        """0 held, 1 broken, 4 inconclusive, 5 not undone."""
-        return judge.EXIT[self.verdict] if self.healed else NotUndone.exit_code
-
-    def as_json(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
-        return {
-            "fault": self.fault.kind,
-            "nodes": list(self.fault.nodes),
-            "profile": self.profile,
-            "verdict": self.verdict,
-            "healed": self.healed,
-            "run": str(self.run),
-            "claims": [claim.as_json() for claim in self.claims],
-            **(self.owners.as_json() if self.owners is not None else {"gap_s": None, "overlap_s": None}),
-            "reason": self.reason,
-        }
-
-
 def claims_about(inventory: Inventory, fault: Fault) -> tuple[Claim, ...]:
-    """The inventory's claims that this fault puts to the test: those about it, and about all that it is a part of."""
-    kinds = (fault.kind, fault.part_of)
-    return tuple(c for c in inventory.claims if c.fault in kinds and c.losing in fault.nodes)
+    """The inventory's claims that this fault puts to the test: those about it, and about all that it is a part of.
+
+    When all is back is claimed of what the claim names only: a service that is started again proves nothing about it.
+    """
+    arguments = tuple(data(fault).values())
+    return tuple(
+        claim
+        for claim in inventory.claims
+        if claim.experiment == arguments
+        or (claim.fault == fault.part_of and claim.losing in fault.nodes and claim.kind != "recovery")
+    )
 
 
 def prove(
@@ -109,6 +76,7 @@ def prove(
     """
     for name in fault.nodes:
         inventory.node(name)
+    halt.check(inventory)
     chosen = claims_about(inventory, fault) if claims is None else tuple(claims)
     command = command or f"chaos {fault.kind} {' '.join(fault.nodes)}"
     with journal.held(inventory.state, command):
@@ -153,20 +121,20 @@ class _Experiment:
         self.inventory, self.fleet, self.fault, self.claims = inventory, fleet, fault, claims
         self.hold_s, self.recorder, self.command, self.force, self.say = hold_s, recorder, command, force, say
         self.node = next(iter(fault.nodes), inventory.dhcp.primary)
-        self.means = Means(inventory, fleet, power.driver(inventory))
+        self.means = Means(inventory, fleet, power.driver(inventory), hold_s)
         self.health = Health(inventory, fleet)
         self.interrupted = False
         self.doubts: list[str] = []
         self.seconds: dict[str, float] = {}
         self.expected: Expected | None = None
+        self._clients: dict[str, tuple[str, ...]] = {}
 
     def run(self, interrupts: Interrupts) -> Outcome:
         """From the guard to the verdict."""
-        for name in self.fault.nodes:
-            if not self.means.power.is_on(name):
-                raise Refused(f"{name} has no power already; run: python -m chaos heal")
+        self.fault.check(self.means)
+        proof = self._guard()
         with Observer(self._plan(), self.recorder) as observer:
-            proof = self._before(observer)
+            self._baseline(observer)
             before = recovery.failed_units(self.health, self.health.pair)
             if interrupts.wait(0.0):
                 self.interrupted = True
@@ -200,18 +168,23 @@ class _Experiment:
             interface=self.health.interface,
             floating=self.health.floating,
             node=self.health.address(self.node),
-            dns_servers=tuple(map(self.health.address, (inventory.dns.primary, inventory.dns.secondary))),
+            dns_servers=self._told("dns", (inventory.dns.primary, inventory.dns.secondary)),
             dns_name=f"{inventory.fqdn('float')}.",
-            ntp_servers=tuple(map(self.health.address, inventory.ntp.servers)),
+            ntp_servers=self._told("ntp", inventory.ntp.servers),
             dhcp_clients=clients(inventory.dhcp.split),
             tftp_file=inventory.tftp.boot_file,
             http_port=inventory.http.port,
         )
 
-    def _before(self, observer: Observer) -> guard.Proof:
-        """The baseline, and meanwhile the guard."""
-        began = time.monotonic()
-        self.recorder.event("phase", name="baseline")
+    def _told(self, service: str, otherwise: Sequence[str]) -> tuple[str, ...]:
+        """The servers that DHCP tells clients of, the shortest list of any; all there are, where it offered nothing."""
+        lists = self.health.told(service)
+        servers = min(lists, key=len) if lists else tuple(map(self.health.address, otherwise))
+        self._clients[service] = servers
+        return servers
+
+    def _guard(self) -> guard.Proof:
+        """Whether the cluster can lose that; raises Refused, or goes on and says so where it was told to."""
         self.say(f"looking whether the cluster can lose {self.fault.losing}")
         proof = guard.look(self.health, self.fault.nodes)
         for check in proof.checks:
@@ -220,10 +193,16 @@ class _Experiment:
             proof.demand()
         elif proof.failed:
             self.say(f"--force passes over: {guard.story(proof.failed)}")
+        return proof
+
+    def _baseline(self, observer: Observer) -> None:
+        """Every service seen well, where it can be, and all of them for a while."""
+        began = time.monotonic()
+        self.recorder.event("phase", name="baseline")
+        self.recorder.event("clients", **self._clients)
         observer.await_(lambda: all(observer.seen_good(service) for service in WATCHED), FIRST_LOOKS_S)
         observer.await_(lambda: not observer.alive, began + BASELINE_S - time.monotonic())
         self._arithmetic(observer)
-        return proof
 
     def _arithmetic(self, observer: Observer) -> None:
         """What VRRP promises when the owner of the address is lost, by the survivor's live configuration."""
@@ -280,9 +259,12 @@ class _Experiment:
         self._record_fault("applied", began, ended)
         self.say(f"{self.fault.title}; watching for {self.hold_s:g} s")
         while (left := ended + self.hold_s - time.monotonic()) > 0 and observer.alive:
-            if interrupts.wait(min(left, 0.2)):
+            if interrupts.wait(min(left, 0.2)) or halt.is_set(self.inventory):
                 break
         self.seconds["held"] = time.monotonic() - ended
+        if interrupts.asked is None and halt.is_set(self.inventory):
+            self.interrupted = True
+            self.doubts.append(f"stopped by {halt.path(self.inventory)} after {self.seconds['held']:.1f} s")
         if interrupts.asked is not None:
             self.interrupted = True
             self.doubts.append(f"interrupted by {interrupts.asked.name} after {self.seconds['held']:.1f} s")
@@ -300,8 +282,11 @@ class _Experiment:
         began, ended = recovery.undo(self.means, [self.fault])
         self._record_fault("undone", began, ended)
         self.recorder.flush()
+        self.health.last_false = ended if ended - began > 0.1 else None
         trouble = self._tell(recovery.prove(self.health, self.fault.nodes, excused=proof.excused), "recovery")
-        self.seconds["recovery"] = time.monotonic() - began
+        self.seconds["recovery"] = took = time.monotonic() - began
+        least = max(0.0, (self.health.last_false or began) - began)
+        self.recorder.event("recovered", at_least=took if trouble else least, at_most=None if trouble else took)
         if not trouble:
             self.say(f"all is back {self.seconds['recovery']:.1f} s after the undo began")
         return trouble
@@ -318,10 +303,14 @@ class _Experiment:
 
     # -- judging
 
+    @property
+    def _names(self) -> dict[str, str]:
+        return {str(node.address): node.name for node in self.inventory.nodes.values()}
+
     def _end(self, healed: bool, reason: str, trouble: tuple[Check, ...] = ()) -> Outcome:
         self.recorder.flush()
         seen = list(events(self.recorder.folder))
-        judged, window = verdicts(seen, self.claims, self.doubts, self.expected)
+        judged, window = verdicts(seen, self.claims, self.doubts, self.expected, self._names)
         if window is not None:
             self.recorder.event("window", **window)
         if (owners := ownership(seen)) is not None:
@@ -341,6 +330,7 @@ class _Experiment:
             self.seconds,
             self.inventory.profile,
             owners,
+            self.interrupted,
         )
 
 

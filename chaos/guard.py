@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cluster.errors import Refused
+from cluster.errors import ClusterError, Refused
 from cluster.health import Check, Health
+from cluster.inventory import Inventory
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,34 @@ def look(health: Health, losing: Iterable[str]) -> Proof:
     because a fault in something already broken measures nothing.
     """
     names = tuple(losing)
-    return Proof(names, health.look(dict.fromkeys([*health.pair, *names])))
+    checks = (*spread(health.inventory, names), *health.look(dict.fromkeys([*health.pair, *names])))
+    return Proof(names, (*checks, *_left(health, names)))
+
+
+def spread(inventory: Inventory, names: tuple[str, ...]) -> tuple[Check, ...]:
+    """Never two groups at once: what would be seen could be either's doing."""
+    groups = list(dict.fromkeys(inventory.node(name).group for name in names))
+    if len(groups) < 2:
+        return ()
+    return (Check("one group at a time", None, False, f"{' and '.join(names)} are of {', '.join(groups)}"),)
+
+
+def _left(health: Health, names: tuple[str, ...]) -> Iterator[Check]:
+    """Whether a member of each group is left that answers; the pair's have been looked at with all they serve."""
+    inventory = health.inventory
+    for group in dict.fromkeys(inventory.node(name).group for name in names):
+        others = [node.name for node in inventory.group(group) if node.name not in names]
+        if set(others) <= set(health.pair):
+            continue
+        problems = []
+        for other in others:
+            try:
+                yield Check(f"another one of {group}", None, True, f"{other}: {health.ssh(other)}")
+                break
+            except ClusterError as error:
+                problems.append(str(error))
+        else:
+            yield Check(f"another one of {group}", None, False, "; ".join(problems))
 
 
 def story(checks: Iterable[Check]) -> str:

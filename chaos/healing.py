@@ -36,7 +36,7 @@ def heal(
             damaged = [PowerOff(name) for name in inventory.nodes]
             faults |= dict.fromkeys(damaged if entry.damaged else [from_data(entry.fault)])
         for name in inventory.nodes:
-            if not means.power.is_on(name):
+            if power.known_on(means.power, name) is False:
                 say(f"{name} has no power; giving it some")
                 faults[PowerOff(name)] = None
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
-from chaos import guard, journal, recovery
+from chaos import guard, halt, journal, recovery
 from chaos.faults import Fault, Means, data
 from chaos.interrupt import Interrupts
 from cluster import power
@@ -40,8 +40,11 @@ def lasting(
     """
     health, means = Health(inventory, fleet), Means(inventory, fleet, power.driver(inventory))
     names = tuple(dict.fromkeys(name for fault in faults for name in fault.nodes))
+    halt.check(inventory)
     with journal.held(inventory.state, command):
         check_undone(inventory.state)
+        for fault in faults:
+            fault.check(means)
         guard.look(health, names).demand()
         before = recovery.failed_units(health, health.pair)
         written = []

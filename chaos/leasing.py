@@ -149,6 +149,7 @@ class DhcpClients:
     def _release(self, client: _Client) -> None:
         if client.held is not None:
             self._put(dhcp_machine.release(client.held, int.from_bytes(os.urandom(4))))
+            self._loop.emit("release", self._loop.now(), client=client.mac, address=client.held.address)
             client.held = None
 
     def _part(self, client: _Client) -> None:

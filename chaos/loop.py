@@ -64,6 +64,10 @@ class Loop:
         """The clock of every event: monotonic seconds."""
         return time.monotonic()
 
+    def wall(self, t: float) -> float:
+        """Epoch seconds of a moment on that clock."""
+        return t + self._offset
+
     def watch(self, fd: int, ready: Callable[[], None], *, writable: bool = False) -> None:
         """Call `ready` whenever `fd` can be read (or, for a connect under way, written)."""
         self._read[fd] = ready

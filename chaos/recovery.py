@@ -15,8 +15,6 @@ from cluster.wait import Deadline, until
 
 PROOF_S = 90.0
 """How long a recovery may take: a Pi B+ boots in 40 s; its daemons, failover and preemption need 15 s more."""
-UNDO_S = 30.0
-"""How long the power driver may go on failing before that is the end of it."""
 
 
 def undo(means: Means, faults: Iterable[Fault]) -> tuple[float, float]:
@@ -35,7 +33,7 @@ def _insist(fault: Fault, means: Means) -> None:
         fault.undo(means)
         return True
 
-    until(once, deadline=UNDO_S if fault.takes_node else PROOF_S, what=fault.undoing, every=0.5)
+    until(once, deadline=fault.patience_s, what=fault.undoing, every=0.5)
 
 
 def prove(

@@ -71,6 +71,10 @@ class Scheduled:
         """Note a look in vain."""
         self._note(now, sent=sent, answered=None, ok=False, server=server, value=None, error=error, **more)
 
+    def wrong(self, t: float, server: str, said: str) -> None:
+        """Note an answer that was wrong, whatever becomes of the look."""
+        self.loop.emit("wrong", t, service=self.service, server=server, said=said)
+
     def _note(self, t: float, **look: object) -> None:
         self.loop.emit("probe", t, service=self.service, **look)
 

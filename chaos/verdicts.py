@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from chaos import judge
+from chaos import judge, nevers
+from chaos.causes import causes
 from chaos.outages import fault_window, looks
 from chaos.takeover import takeover
 from cluster.model import Claim
@@ -27,11 +28,16 @@ class Expected:
 
 
 def verdicts(
-    seen: Sequence[Event], claims: Sequence[Claim], doubts: Sequence[str] = (), expected: Expected | None = None
+    seen: Sequence[Event],
+    claims: Sequence[Claim],
+    doubts: Sequence[str] = (),
+    expected: Expected | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> tuple[tuple[judge.Judged, ...], dict[str, Any] | None]:
     """Judge the claims by a record; with `expected`, also the fields of its `window` event.
 
-    `doubts` are reasons why the run can prove nothing; it still can refute.
+    `doubts` are reasons why the run can prove nothing; it still can refute.  A claim that is broken is told with what
+    was seen that explains it; `names` are those of the nodes by address.
     """
     window = fault_window(seen)
     doubts = list(doubts)
@@ -54,17 +60,18 @@ def verdicts(
             "source": f"keepalived.conf of {expected.survivor}",
         }
     services = looks(seen)
-    judged = tuple(
-        judge.judge(
-            claim.name,
-            claim.losing,
-            claim.service,
-            claim.budget,
-            services.get(claim.service, []),
-            window,
-            doubt=doubts[0] if doubts else None,
-            promise=promise if claim.service == "vip" else None,
-        )
-        for claim in claims
-    )
-    return judged, arithmetic
+    doubt = doubts[0] if doubts else None
+
+    def one(claim: Claim) -> judge.Judged:
+        if claim.kind != "outage":
+            return nevers.judged(claim, seen, services, window, doubt)
+        looks_at = services.get(claim.service, [])
+        about = claim.name, claim.losing, claim.service, claim.budget
+        return judge.judge(*about, looks_at, window, doubt=doubt, promise=promise if claim.service == "vip" else None)
+
+    def told(found: judge.Judged) -> judge.Judged:
+        if found.verdict != judge.BROKEN:
+            return found
+        return replace(found, reason="; ".join([found.reason, *causes(seen, found.service, window, names or {})]))
+
+    return tuple(told(one(claim)) for claim in claims), arithmetic

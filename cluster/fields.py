@@ -6,7 +6,7 @@ A complaint is a ValueError whose text reads "what is wrong; remedy".  Nothing h
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -17,7 +17,21 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator
 T = TypeVar("T")
 
 SERVICES = frozenset({"dhcp", "dns", "vip", "ntp", "tftp", "http", "mpi", "distcc", "k3s", "ssh", "tcp"})
-FAULTS = frozenset({"kill"})
+FAULTS: Mapping[str, tuple[str, ...]] = {
+    "kill": (),
+    "reset": (),
+    "reboot": (),
+    "hang": (),
+    "unplug": (),
+    "stop": ("unit",),
+    "crash": ("unit",),
+    "freeze": ("unit",),
+    "sigkill": ("unit",),
+    "partition": ("peer",),
+}
+"""The faults that something can be claimed about, and what a claim has to say besides the node that is lost."""
+NEVER = frozenset({"two-owners", "duplicate-lease", "wrong-answer"})
+"""What a claim can say that never happens."""
 ADMIN_GROUPS = ("deployer", "lanservices")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -69,7 +83,7 @@ def whole(low: int, high: int) -> Callable[[object], int]:
     return check
 
 
-def one_of(names: frozenset[str], what: str) -> Callable[[object], str]:
+def one_of(names: Collection[str], what: str) -> Callable[[object], str]:
     """A check for one of a known set of words."""
     known = ", ".join(sorted(names))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -110,6 +110,9 @@ def facts(fleet: Fleet, name: str, deadline: float | Deadline = 8.0) -> Facts:
 class Health:
     """The checks of one cluster; each method is one of them and may be called from any thread."""
 
+    last_false: float | None = None
+    """When the last check that was not true yet was asked, of all that `await_all` waited for (monotonic s)."""
+
     def __init__(self, inventory: Inventory, fleet: Fleet) -> None:
         self.inventory, self.fleet = inventory, fleet
         self.floating = str(inventory.network.floating)
@@ -117,6 +120,7 @@ class Health:
         self._offers = threading.Lock()
         self._asking = {name: threading.Lock() for name in inventory.nodes}
         self._known: dict[str, tuple[float, Facts]] = {}
+        self._options: tuple[Mapping[str, object], ...] = ()
 
     @property
     def pair(self) -> tuple[str, ...]:
@@ -244,6 +248,7 @@ class Health:
         """Each of these nodes offers a lease to a client that has waited long, and nobody else does."""
         with self._offers:  # one client, so one question at a time
             offers = dhcp.Client(self.interface, CLIENT).discover(PATIENT, wait=OFFER_S)
+        self._options = tuple(offer.options for offer in offers)
         servers = {offer.server for offer in offers}
         missing = [name for name in names if self.address(name) not in servers]
         if missing:
@@ -251,6 +256,12 @@ class Health:
         if rogues := servers - {self.address(name) for name in self.pair}:
             raise ProbeFailed(f"DHCP offers from strangers: {', '.join(sorted(rogues))}", reason="rogue")
         return f"offers from {', '.join(sorted(servers))}"
+
+    def told(self, service: str) -> tuple[tuple[str, ...], ...]:
+        """The servers of `dns` or `ntp` that clients were told of, by each offer that `dhcp` last saw."""
+        option = {"dns": "domain-name-servers", "ntp": "ntp-servers"}[service]
+        lists = (options.get(option) for options in self._options)
+        return tuple(tuple(map(str, told)) for told in lists if isinstance(told, tuple) and told)
 
     def failover(self) -> str:
         """Both DHCP peers have written down that both are in state normal."""
@@ -334,9 +345,17 @@ class Health:
         end = Deadline.of(deadline)
         checks = {key: check for key, check in self.checks(names).items() if key not in but}
 
+        def ask(key: tuple[str, str | None]) -> str:
+            began = time.monotonic()
+            try:
+                return checks[key]()
+            except ClusterError:
+                self.last_false = max(began, self.last_false or began)
+                raise
+
         def wait(key: tuple[str, str | None]) -> Check:
             try:
-                said = until(checks[key], lambda _: True, deadline=end, what=Check(*key, False, "").title)
+                said = until(lambda: ask(key), lambda _: True, deadline=end, what=Check(*key, False, "").title)
             except WaitTimeout as error:
                 return Check(*key, False, str(error))
             return Check(*key, True, said)

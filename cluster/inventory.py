@@ -22,6 +22,7 @@ from cluster.model import (
     Artifact,
     Authority,
     Claim,
+    ClaimLine,
     Cluster,
     Dhcp,
     DhcpPlan,
@@ -53,6 +54,7 @@ __all__ = [
     "Artifact",
     "Authority",
     "Claim",
+    "ClaimLine",
     "Cluster",
     "Dhcp",
     "Distcc",
@@ -212,7 +214,7 @@ class _Reader:
         return Inventory.model_construct(**whole)
 
     def _parts(
-        self, sections: Mapping[str, Model | None], named: Mapping[str, Mapping[str, Any]], claims: dict[int, Claim]
+        self, sections: Mapping[str, Model | None], named: Mapping[str, Mapping[str, Any]], claims: dict[int, ClaimLine]
     ) -> relations.Parts:
         given = {n: sections.get(n) for n in ("cluster", "network", "dhcp", "dns", "vrrp", "ntp", "http")}
         written = {n: self.document.data.get(n) for n in ("groups", "nodes")}
@@ -258,15 +260,15 @@ class _Reader:
                 found[name] = one
         return found
 
-    def _claims(self, value: Any) -> dict[int, Claim]:
+    def _claims(self, value: Any) -> dict[int, ClaimLine]:
         if value is None:
             return {}
         if not isinstance(value, list):
             self.wrong(("claims",), "is not a list; write each claim as - {losing: ..., service: ..., budget: ...}")
             return {}
-        found: dict[int, Claim] = {}
+        found: dict[int, ClaimLine] = {}
         for n, inner in enumerate(value):
-            claim = self._model(Claim, inner, ("claims", n))
+            claim = self._model(ClaimLine, inner, ("claims", n))
             if claim is not None:
                 found[n] = claim
         return found

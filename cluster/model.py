@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from cluster import fields as f
 from cluster.errors import InputError
@@ -309,25 +309,89 @@ class Artifact(Model):
     ]
 
 
-class Claim(Model):
-    """Losing node `losing` to `fault`, `service` is out for at most `budget` seconds.
+def _words(known: Collection[str], what: str) -> Callable[[object], tuple[str, ...]]:
+    """A check for one word, or a list of words, each one of the known ones."""
+    one = f.one_of(known, what)
+    return lambda value: tuple(map(one, value if isinstance(value, list) and value else [value]))
 
-    In the file `losing` may be a group: any one of its nodes.  An inventory has one claim for each of them.
+
+class Claim(NamedTuple):
+    """Losing `losing` by `fault`, with these other `arguments`, `service` is out for at most `budget` seconds.
+
+    Where `kind` is `recovery`, `service` is so, too: everything is proven back so long after the undo began.  Where
+    it is `never`, `service` is what never happens, for longer than `budget` seconds.
+    """
+
+    name: str
+    losing: str
+    fault: str
+    arguments: tuple[str, ...]
+    kind: Literal["outage", "recovery", "never"]
+    service: str
+    budget: float
+
+    @property
+    def experiment(self) -> tuple[str, ...]:
+        """What has to be done to put it to the test: the fault, and its arguments."""
+        return (self.fault, self.losing, *self.arguments)
+
+    @property
+    def promise(self) -> str:
+        """What it says, as a clause for people."""
+        if self.kind == "recovery":
+            return f"all is proven back within {self.budget:g} s"
+        if self.kind == "never":
+            return f"never {self.service}" + (f" for more than {self.budget:g} s" if self.budget else "")
+        return f"{self.service} is out for at most {self.budget:g} s"
+
+
+class ClaimLine(Model):
+    """A line of claims: what is lost, a node or any one of a group, and what is promised of one thing or of several.
+
+    An inventory has one `Claim` for each of these.
     """
 
     losing: f.Label
     fault: Annotated[str, BeforeValidator(f.one_of(f.FAULTS, "fault"))] = "kill"
-    service: Annotated[str, BeforeValidator(f.one_of(f.SERVICES, "service"))]
-    budget: f.Duration
+    unit: f.Word | None = None
+    peer: f.Label | None = None
+    service: Annotated[tuple[str, ...], BeforeValidator(_words(f.SERVICES, "service"))] = ()
+    budget: f.Duration | None = None
+    recovery: f.Duration | None = None
+    never: Annotated[tuple[str, ...], BeforeValidator(_words(f.NEVER, "event"))] = ()
     name: f.Word = ""
 
+    @model_validator(mode="after")
+    def _whole(self) -> ClaimLine:
+        if sum([bool(self.service), self.recovery is not None, bool(self.never)]) != 1:
+            raise ValueError("claims nothing, or several things; write one of service, recovery and never")
+        if self.service and self.budget is None:
+            raise ValueError("has no budget; say how long the service may be out, for instance budget: 4s")
+        if self.recovery is not None and self.budget is not None:
+            raise ValueError("has a budget besides recovery; remove it, the time of recovery is one")
+        for key in ("unit", "peer"):
+            if (getattr(self, key) is None) == (key in f.FAULTS[self.fault]):
+                what = f"write {key}: ..." if key in f.FAULTS[self.fault] else f"remove {key}"
+                raise ValueError(f"does not fit fault {self.fault}; {what}")
+        return self
+
     def each(self, nodes: Iterable[Node]) -> tuple[Claim, ...]:
-        """Itself, or where it is about a group the claim about each of its nodes."""
-        about = [node.name for node in nodes if node.group == self.losing and node.name != self.losing]
-        named = self.name or "losing-{}-" + self.service
-        names = {one: named.format(one) if "{}" in named else f"{named}-{one}" for one in about}
-        each = tuple(self.model_copy(update={"losing": one, "name": name}) for one, name in names.items())
-        return each or (self.model_copy(update={"name": named.format(self.losing)}),)
+        """Every claim that it makes; where it is about a group, those about each of its nodes."""
+        group = [node.name for node in nodes if node.group == self.losing and node.name != self.losing]
+        return tuple(claim for one in group or [self.losing] for claim in self._about(one, several=bool(group)))
+
+    def _about(self, one: str, *, several: bool) -> Iterator[Claim]:
+        arguments = tuple(str(getattr(self, key)) for key in f.FAULTS[self.fault])
+        found: list[tuple[Literal["outage", "recovery", "never"], str, float]]
+        found = [("outage", service, self.budget or 0.0) for service in self.service]
+        found += [("never", event, self.budget or 0.0) for event in self.never]
+        found += [("recovery", "recovery", self.recovery)] if self.recovery is not None else []
+        for kind, what, budget in found:
+            lost = "-".join(("losing" if self.fault == "kill" else self.fault, one, *arguments))
+            name = f"{lost}-never-{what}" if kind == "never" else f"{lost}-{what}"
+            if self.name:
+                name = "-".join([self.name, *([one] if several else []), *([what] if len(found) > 1 else [])])
+            yield Claim(name, one, self.fault, arguments, kind, what, budget)
 
 
 class Profile(Model):

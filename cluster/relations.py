@@ -14,7 +14,20 @@ from typing import Any
 
 from cluster import fields
 from cluster.fields import show
-from cluster.model import PRODUCTION, Claim, Cluster, DhcpPlan, Dns, Group, Http, NetworkPlan, Node, Ntp, Profile, Vrrp
+from cluster.model import (
+    PRODUCTION,
+    ClaimLine,
+    Cluster,
+    DhcpPlan,
+    Dns,
+    Group,
+    Http,
+    NetworkPlan,
+    Node,
+    Ntp,
+    Profile,
+    Vrrp,
+)
 from cluster.yamlmarks import Key
 
 Mistakes = Iterator[tuple[Key, str]]
@@ -37,7 +50,7 @@ class Parts:
     groups: Mapping[str, Group]
     nodes: Mapping[str, Node]
     profiles: Mapping[str, Profile]
-    claims: Mapping[int, Claim]
+    claims: Mapping[int, ClaimLine]
     written_groups: frozenset[str]
     written_nodes: frozenset[str]
     line: Callable[[Key], int]
@@ -258,6 +271,8 @@ def _claims(parts: Parts) -> Mistakes:
         peopled = {node.group for node in parts.nodes.values()}
         if claim.losing not in parts.written_nodes | peopled:
             yield ("claims", n, "losing"), unknown(claim.losing, [*parts.nodes, *sorted(peopled)], "node")
+        if claim.peer is not None and claim.peer not in parts.written_nodes:
+            yield ("claims", n, "peer"), unknown(claim.peer, parts.nodes, "node")
         for name in [one.name for one in claim.each(parts.nodes.values())]:
             if name in seen:
                 first = parts.line(("claims", seen[name]))

@@ -18,6 +18,12 @@ class Means:
     inventory: Inventory
     fleet: Fleet
     power: PowerDriver
+    hold_s: float = 60.0
+    """How long a fault is meant to last; one that cuts a node off ends there by itself a little later."""
+
+
+PATIENCE_S = 90.0
+"""How long an undo may fail, s: a Pi B+ boots in 40 s, and what is cut off comes back by itself within 63 s."""
 
 
 class Fault(Protocol):
@@ -29,6 +35,8 @@ class Fault(Protocol):
     """Whether the whole node is gone while it lasts."""
     part_of: ClassVar[str | None]
     """The fault that takes away all that this one does and more: what is claimed of that one holds here, too."""
+    patience_s: ClassVar[float]
+    """How long its undo may go on failing before that is the end of it."""
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -45,6 +53,9 @@ class Fault(Protocol):
     @property
     def undoing(self) -> str:
         """How it is undone, as a clause for people."""
+
+    def check(self, means: Means) -> None:
+        """Look whether it can be done here at all, changing nothing; raises Refused with the reason."""
 
     def apply(self, means: Means) -> None:
         """Do it; on return it is in effect.  Raises ClusterError when it could not be done, or only half."""

@@ -14,9 +14,10 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from chaos.faults.fault import Means
-from cluster.errors import InputError
+from chaos.faults.fault import PATIENCE_S, Means
+from cluster.errors import ClusterError, InputError, Refused
 from cluster.node import Node
+from cluster.wait import until
 
 LIMIT_S = 600
 """How long a fault on a node lasts at most: longer than any experiment, shorter than anybody's absence."""
@@ -26,12 +27,22 @@ DROP_IN = "zz-rpicluster-chaos.conf"
 systemd reads drop-ins of all folders by their names (systemd.unit(5)): this one comes after the provisioner's.
 """
 TIMER = "rpicluster-undo-"
+CUT_S = 60.0
+"""How long a node may be cut off from its operator at most: systemd's own watchdogs wait for 180 s."""
+SLACK_S = 3.0
+"""How much longer than it is meant to last such a fault lasts: the undo that is asked for begins before."""
+WORKER = "rpicluster-chaos-"
+"""How the transient services begin that are a fault, such as a load."""
 TABLE = "rpicluster_chaos_"
 """How the names of our nftables tables begin; no other table is ever touched."""
 MARK = "rpicluster-chaos"
 """What a line that a fault writes into a file ends with, as a comment."""
-LABEL = "lo:rpichaos"
-"""The label of an address that a fault makes (ip-address(8))."""
+LABEL = "rpichaos"
+"""How the label of an address that a fault makes ends, after the interface's name (ip-address(8))."""
+FILLER = ".rpicluster-chaos-full"
+"""The file that fills a disk."""
+FOLDER = "/run/rpicluster-chaos"
+"""Where a fault notes what could not be found otherwise; a reboot ends it."""
 UNIT_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789@._-")
 
 SWEEP = f"""
@@ -42,15 +53,19 @@ done
 
 LEFT = f"""
 timers=$(systemctl list-units --all --plain --no-legend --no-pager '{TIMER}*.timer')
-addresses=$(ip -o -4 address show label {LABEL})
+workers=$(systemctl list-units --all --plain --no-legend --no-pager '{WORKER}*.service')
+addresses=$(ip -o -4 address show label '*:{LABEL}')
 processes=$(ps -eo stat=,unit:80=,comm=)
 tables=
 if command -v nft >/dev/null; then tables=$(nft list tables); fi
 find /run/systemd/system -name {DROP_IN}
 echo "$tables" | grep {TABLE} || true
 grep -rls '{MARK}$' /etc/bind/zones/master || true
+cat {FOLDER}/* 2>/dev/null || true
+if command -v tc >/dev/null; then tc qdisc show | grep -w netem || true; fi
 echo "$addresses" | cut -d' ' -f2-7
 echo "$processes" | awk '$1 ~ /^T/ && $2 ~ /[.]service$/ {{ print $2 " stands still" }}'
+echo "$workers" | cut -d' ' -f1
 echo "$timers" | cut -d' ' -f1
 """
 
@@ -67,6 +82,9 @@ class NodeFault(ABC):
     UNDOING: ClassVar[str]
     takes_node: ClassVar[bool] = False
     part_of: ClassVar[str | None] = None
+    patience_s: ClassVar[float] = PATIENCE_S
+    cuts_off: ClassVar[bool] = False
+    """Whether nobody reaches the node while it lasts, so that only the node can undo it."""
     node: str
 
     @property
@@ -102,27 +120,67 @@ class NodeFault(ABC):
     def end(self, means: Means) -> str:
         """Shell (sh -eu) that undoes it, harmless when there is nothing to undo."""
 
+    def check(self, means: Means) -> None:
+        """Raise Refused for a cut that would last too long; what else speaks against it is the fault's own affair."""
+        if self.cuts_off and means.hold_s > CUT_S:
+            raise Refused(f"{self.kind}: {self.node} is cut off for {CUT_S:g} s at most; name a shorter time")
+
     def apply(self, means: Means) -> None:
         """Hand the undo to the node, then do it; raises NodeError."""
         timer = f"{TIMER}{self.key}"
-        # Coded, because a daemon-reload (for a drop-in of ours, or by the provisioner) reads the transient unit again,
-        # and systemd 252 then spoils each `;` of its command line: the undo would end with a syntax error.
-        coded = base64.b64encode(self.end(means).encode()).decode()
-        undo = shlex.quote(f"echo {coded} | base64 -d | sh -eu")
+        limit = means.hold_s + SLACK_S if self.cuts_off else LIMIT_S
         arm = (
             f"systemctl stop {timer}.timer {timer}.service 2>/dev/null || true\n"
-            f"systemd-run --quiet --collect --unit={timer} --service-type=oneshot --on-active={LIMIT_S} "
-            f"--timer-property=AccuracySec=1s sh -euc {undo}\n"
+            f"systemd-run --quiet --collect --unit={timer} --service-type=oneshot --on-active={limit:g} "
+            f"--timer-property=AccuracySec=100ms {_coded(self.end(means))}\n"
         )
-        self._run(means, arm + self.begin(means))
+        if not self.cuts_off:
+            self._run(means, arm + self.begin(means))
+            return
+        # A moment later, so that the command can still say that it was understood.
+        self._run(means, arm + transient(self.worker, f"sleep 0.3\n{self.begin(means)}"))
+        node = means.fleet[self.node]
+        until(lambda: not answers(node), deadline=10.0, every=0.1, what=self.title)
 
     def undo(self, means: Means) -> None:
         """Undo it now, and only then disarm the timer; raises NodeError."""
         timer = f"{TIMER}{self.key}"
         self._run(means, f"{self.end(means)}\nsystemctl stop {timer}.timer 2>/dev/null || true\n")
 
-    def _run(self, means: Means, script: str) -> None:
-        means.fleet[self.node].run(["sh", "-euc", script], sudo=True, deadline=30.0, check=True)
+    @property
+    def worker(self) -> str:
+        """The transient service that is this fault, where one is."""
+        return f"{WORKER}{self.key}"
+
+    def _run(self, means: Means, script: str) -> str:
+        return means.fleet[self.node].run(["sh", "-euc", script], sudo=True, deadline=30.0, check=True).text
+
+
+def answers(node: Node) -> bool:
+    """Whether a node runs a command, by a connection of its own."""
+    node.close()
+    try:
+        node.run(["true"], deadline=1.0, check=True)
+    except ClusterError:
+        return False
+    return True
+
+
+def _coded(script: str) -> str:
+    """A shell script as the command line of a transient unit.
+
+    Coded, because a daemon-reload (for a drop-in of ours, or by the provisioner) reads the unit again, and systemd 252
+    then spoils each `;` of its command line: the script would end with a syntax error.
+    """
+    coded = base64.b64encode(script.encode()).decode()
+    return f"sh -euc {shlex.quote(f'echo {coded} | base64 -d | sh -eu')}"
+
+
+def transient(unit: str, script: str, *properties: str) -> str:
+    """Shell that runs a script as a transient service, which ends after `LIMIT_S` at the latest."""
+    told = " ".join(f"--property={one}" for one in (f"RuntimeMaxSec={LIMIT_S}", *properties))
+    run = f"systemd-run --quiet --collect --unit={unit} {told} {_coded(script)}"
+    return f"systemctl stop {unit} 2>/dev/null || true\n{run}\n"
 
 
 def sweep(node: Node) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaos.faults.fault import Means
-from cluster.errors import ClusterError
+from cluster import power
+from cluster.errors import ClusterError, Refused
 from cluster.wait import until
 
 ANSWERS_S = 3.0
@@ -21,6 +22,7 @@ class PowerOff:
     kind: ClassVar[str] = "kill"
     takes_node: ClassVar[bool] = True
     part_of: ClassVar[str | None] = None
+    patience_s: ClassVar[float] = 30.0
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -41,6 +43,12 @@ class PowerOff:
     def undoing(self) -> str:
         """What brings it back."""
         return f"{self.node} is powered on and waited for"
+
+    def check(self, means: Means) -> None:
+        """It must have power now, and a driver that can give it again."""
+        if not means.power.is_on(self.node):
+            raise Refused(f"{self.node} has no power already; run: python -m chaos heal")
+        power.demand_on(means.power, self.node)
 
     def apply(self, means: Means) -> None:
         """Pull the plug; on return the node is gone from the wire."""

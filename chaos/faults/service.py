@@ -1,4 +1,4 @@
-"""`stop`, `crash` and `freeze`: one service of a node ends, in order or without a word, or only seems to be there."""
+"""`stop`, `crash`, `sigkill`, `freeze`: a service of a node ends, in order or without a word, or only seems there."""
 
 from __future__ import annotations
 
@@ -52,6 +52,26 @@ class Crash(NodeFault):
     def end(self, means: Means) -> str:
         """Start it, with its own rules for restarts."""
         return f"{no_drop_in(self.unit)}systemctl reset-failed {self.unit} || true\nsystemctl start {self.unit}\n"
+
+
+@dataclass(frozen=True)
+class SigKill(NodeFault):
+    """The main process of a service is killed, once; whether anything starts it again is up to its unit."""
+
+    node: str
+    unit: str
+    kind: ClassVar[str] = "sigkill"
+    part_of: ClassVar[str | None] = "kill"
+    TITLE: ClassVar[str] = "the main process of {unit} of {node} is killed"
+    UNDOING: ClassVar[str] = "{unit} of {node} is started, if nothing did so"
+
+    def begin(self, means: Means) -> str:
+        """Kill it."""
+        return f"{must_run(self.unit)}systemctl kill --signal=KILL --kill-who=main {self.unit}\n"
+
+    def end(self, means: Means) -> str:
+        """Start it; nothing if it runs."""
+        return f"systemctl reset-failed {self.unit} 2>/dev/null || true\nsystemctl start {self.unit}\n"
 
 
 @dataclass(frozen=True)

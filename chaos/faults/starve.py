@@ -10,7 +10,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import ClassVar
 
-from chaos.faults.fault import Means
+from chaos.faults.fault import PATIENCE_S, Means
 from cluster.errors import ProbeFailed
 from cluster.probes import dhcp, wire
 from cluster.probes.dhcp import ClientMachine, LeaseEntry, State
@@ -63,6 +63,7 @@ class Starve:
     kind: ClassVar[str] = "starve"
     takes_node: ClassVar[bool] = False
     part_of: ClassVar[str | None] = None
+    patience_s: ClassVar[float] = PATIENCE_S
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -83,6 +84,9 @@ class Starve:
     def undoing(self) -> str:
         """What brings it back."""
         return "every address that was taken is given back"
+
+    def check(self, means: Means) -> None:
+        """Whatever speaks against it is found out by taking."""
 
     def apply(self, means: Means) -> None:
         """Take them; raises ProbeFailed when some could not be taken, and NodeError."""

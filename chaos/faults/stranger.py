@@ -26,7 +26,7 @@ class Stranger(NodeFault):
 
     def begin(self, means: Means) -> str:
         """Add the address."""
-        return f"{self.end(means)}ip address add {ADDRESS}/32 dev lo label {LABEL}\n"
+        return f"{self.end(means)}ip address add {ADDRESS}/32 dev lo label lo:{LABEL}\n"
 
     def end(self, means: Means) -> str:
         """Take it away, where it is."""

@@ -1,6 +1,7 @@
 """Switching nodes off and on, whatever does it: drivers are found by import string.
 
-A driver is a module with `Driver(inventory)`, whose verbs are `off`, `on` and `is_on`.  Besides them it may offer
+A driver is a module with `Driver(inventory)`, whose verbs are `off`, `on` and `is_on`.  It may have a verb `reset`, and
+`cannot_switch_on`, a clause that says why what is off stays off.  Besides them it may offer
 `enter(inventory)` (become a host on the cluster's LAN) and a method `provisioned()` (told after a whole
 provisioning succeeded); both are the lab's, a real cluster needs neither.
 """
@@ -11,7 +12,7 @@ import importlib
 from types import ModuleType
 from typing import Protocol, cast
 
-from cluster.errors import InputError
+from cluster.errors import InputError, Refused
 from cluster.inventory import Inventory
 
 
@@ -26,6 +27,37 @@ class PowerDriver(Protocol):
 
     def is_on(self, node: str) -> bool:
         """Whether the node has power now."""
+
+
+def demand_on(driver: PowerDriver, node: str) -> None:
+    """Raise Refused for a driver that says that it cannot give a node power again (its `cannot_switch_on`)."""
+    if why := getattr(driver, "cannot_switch_on", None):
+        raise Refused(f"{node} is not switched off: {why}")
+
+
+def demand_reset(driver: PowerDriver, node: str) -> None:
+    """Raise Refused where a driver can neither reset a node nor switch it off and on."""
+    if not hasattr(driver, "reset"):
+        demand_on(driver, node)
+        driver.is_on(node)
+
+
+def reset(driver: PowerDriver, node: str) -> None:
+    """Let a node start anew without a word: by the driver's own `reset`, or off and on."""
+    own = getattr(driver, "reset", None)
+    if own is not None:
+        own(node)
+        return
+    driver.off(node)
+    driver.on(node)
+
+
+def known_on(driver: PowerDriver, node: str) -> bool | None:
+    """Whether a node has power; None where its driver cannot know."""
+    try:
+        return driver.is_on(node)
+    except InputError:
+        return None
 
 
 def driver(inventory: Inventory) -> PowerDriver:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.experiment import HOLD_S, Outcome, prove
+from chaos.experiment import HOLD_S, prove
 from chaos.faults import Fault
+from chaos.outcome import Outcome
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.node import Fleet

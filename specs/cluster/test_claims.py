@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 
 from chaos import judge
-from chaos.experiment import Outcome
 from chaos.faults import FAULTS
+from chaos.outcome import Outcome
 from cluster.inventory import Claim, Inventory
 from specs.cluster.experiments import Experiments
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.disruptive
 
 def experiment(claim: Claim, experiments: Experiments) -> Outcome:
     """The experiment that a claim is judged by."""
-    return experiments.of(FAULTS[claim.fault].make([claim.losing]))
+    return experiments.of(FAULTS[claim.fault].make(claim.experiment[1:]))
 
 
 @pytest.mark.each("claim", lambda inventory: inventory.claims)
@@ -33,7 +33,7 @@ def test_a_claim_holds(claim: Claim, experiments: Experiments) -> None:
     (judged,) = found
     if judged.verdict != judge.HELD:
         pytest.fail(
-            f"losing {claim.losing}: {claim.service} is {judged.verdict} (at most {claim.budget:g} s claimed): "
+            f"losing {claim.losing}: {claim.service} is {judged.verdict} (claimed: {claim.promise}): "
             f"{judged.reason or outcome.reason}; recorded in {outcome.run}",
             pytrace=False,
         )
@@ -48,7 +48,7 @@ class Loss(NamedTuple):
 
 def losses(inventory: Inventory) -> list[Loss]:
     """Every experiment once."""
-    return list({(c.fault, c.losing): Loss(f"losing-{c.losing}", c) for c in inventory.claims}.values())
+    return list({c.experiment: Loss("-".join(("losing", *c.experiment[1:])), c) for c in inventory.claims}.values())
 
 
 @pytest.mark.each("loss", losses)

@@ -126,7 +126,9 @@ def test_a_claim_that_claims_too_much_is_broken(
         file.flush()
         done = specs("specs/cluster/test_claims.py", k="losing-alpha", disruptive=True, inventory=Path(file.name))
     assert set(done.red) == {"specs/cluster/test_claims.py::test_a_claim_holds[losing-alpha-vip]"}, done.text
-    assert "losing alpha: vip is broken (at most 1 s claimed)" in next(iter(done.red.values())), done.text
+    assert "losing alpha: vip is broken (claimed: vip is out for at most 1 s)" in next(iter(done.red.values())), (
+        done.text
+    )
 
 
 #: Spec functions that no break makes red here, and why.

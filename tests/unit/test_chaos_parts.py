@@ -18,10 +18,11 @@ import pytest
 
 from chaos import guard, judge
 from chaos.__main__ import parser, seconds
-from chaos.experiment import Outcome, claims_about
+from chaos.experiment import claims_about
 from chaos.faults import FAULTS, Fault, Means, PowerOff, data, from_data, starve
 from chaos.interrupt import Interrupts
 from chaos.judge import Interval, Judged
+from chaos.outcome import Outcome
 from cluster.errors import InputError, Refused
 from cluster.health import FACTS, Check
 from cluster.inventory import load
@@ -115,6 +116,11 @@ def means(tmp_path: Path) -> Means:
 ARGUMENTS = {"NODE": "alpha", "PEER": "beta", "UNIT": "keepalived", "TRAFFIC": "vrrp", "OFFSET": "-2.5"} | {
     "TEXT": "hello-1",
     "ADDRESS": "192.0.2.1",
+    "PERCENT": "20",
+    "MILLISECONDS": "100",
+    "FOLDER": "/var/log",
+    "MEGABYTES": "50",
+    "LOOPS": "2",
 }
 
 
@@ -160,7 +166,8 @@ def test_every_registered_fault_can_be_made_and_named() -> None:
     for name, fault in zip(FAULTS, made(), strict=True):
         assert fault.kind == name
         if FAULTS[name].arguments:
-            assert fault.nodes == ("alpha",) and "alpha" in fault.title and "alpha" in fault.undoing
+            assert fault.nodes[0] == "alpha" and "alpha" in fault.title
+            assert fault.nodes == ("alpha", "beta") or "alpha" in fault.undoing
         else:
             assert fault.nodes == () and "address" in fault.title and "address" in fault.undoing
 
@@ -205,6 +212,16 @@ def test_clients_that_starve_a_pool_are_known_by_their_addresses() -> None:
         ("record", ["alpha", 'a" "b'], "write up to 63 lower-case letters"),
         ("source", ["alpha", "192.0.2.256"], "not an IPv4 address"),
         ("skew", ["alpha", "chrony", "soon"], "write seconds"),
+        ("partition", ["alpha", ","], "name two sets of nodes"),
+        ("partition", ["alpha,beta", "beta,gamma"], "beta cannot be on both sides"),
+        ("lose", ["alpha", "51"], "write one from 1 to 50"),
+        ("lose", ["alpha", "1.5"], "no number of percent"),
+        ("delay", ["alpha", "0"], "write one from 1 to 2000"),
+        ("duplicate", ["alpha", "101"], "write one from 1 to 100"),
+        ("fill", ["alpha", "var"], "not the path of a folder"),
+        ("squeeze", ["alpha", "all"], "no number of megabytes"),
+        ("busy", ["alpha", "65"], "write one from 1 to 64"),
+        ("squat", ["alpha", "beta"], "not an IPv4 address"),
         ("skew", ["alpha", "chrony", "0"], "write seconds"),
         ("skew", ["alpha", "chrony", "nan"], "write seconds"),
         ("skew", ["alpha", "chrony", "1e9"], "at most a day"),
@@ -217,7 +234,7 @@ def test_a_fault_that_cannot_be_is_refused(kind: str, arguments: list[str], word
 
 def test_what_a_stopped_service_takes_a_lost_node_takes_too(means: Means) -> None:
     """So the claims about losing the node are put to the test; a deaf node is another matter."""
-    lost = claims_about(means.inventory, PowerOff("alpha"))
+    lost = tuple(c for c in claims_about(means.inventory, PowerOff("alpha")) if c.kind != "recovery")
     assert claims_about(means.inventory, FAULTS["stop"].make(["alpha", "named"])) == lost
     assert claims_about(means.inventory, FAULTS["block"].make(["alpha", "beta", "all"])) == ()
 
@@ -226,7 +243,7 @@ def test_claims_about_a_fault(means: Means) -> None:
     found = claims_about(means.inventory, PowerOff("alpha"))
     assert found and all(claim.losing == "alpha" for claim in found)
     assert {claim.losing for claim in claims_about(means.inventory, PowerOff("zeta"))} == {"zeta"}, "one of a group"
-    assert claims_about(means.inventory, PowerOff("psi")) == ()
+    assert {claim.losing for claim in claims_about(means.inventory, PowerOff("psi"))} == {"psi"}
 
 
 # ---------------------------------------------------------------- the guard

@@ -13,7 +13,7 @@ from invoke.collection import Collection
 from pydantic import BaseModel
 
 import tasks
-from cluster.inventory import NAMED, SECTIONS, Claim, InventoryError, load, parse
+from cluster.inventory import NAMED, SECTIONS, ClaimLine, InventoryError, load, parse
 from tests.docs import MODULES, PAGES, ROOT, Command, Parsed, Rejected, blocks, commands, options, parser, verbs
 from tests.docs import parse as parse_call
 
@@ -122,7 +122,7 @@ def model_keys() -> dict[str, bool]:
     for section, model in NAMED.items():
         # The name is the key itself, not written inside.
         keys |= {key: must for key, must in _keys(model, f"{section}.NAME") if key != f"{section}.NAME.name"}
-    return keys | dict(_keys(Claim, "claims[]"))
+    return keys | dict(_keys(ClaimLine, "claims[]"))
 
 
 def test_the_page_about_the_inventory_lists_exactly_the_keys_of_the_model() -> None:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from cluster import fields
 from cluster.errors import InputError
-from cluster.inventory import OPTIONAL, Inventory, InventoryError, default_path, load, parse
+from cluster.inventory import OPTIONAL, Claim, Inventory, InventoryError, default_path, load, parse
 
 SHIPPED = default_path().read_text(encoding="utf-8")
 WHERE = Path("/somewhere/inventory.yaml")
@@ -163,7 +163,7 @@ ONE_MISTAKE = [
     ("chroot: /opt/chroot_bb", "chroot: /", "http.chroot", "write an absolute path below another"),
     ("user: bbweb", "user: BB", "http.user", "write a user name"),
     # claims
-    ("losing: beta, ", "losing: betta, ", "claims.7.losing", "unknown node 'betta'; did you mean beta"),
+    ("losing: beta, ", "losing: betta, ", "claims.5.losing", "unknown node 'betta'; did you mean beta"),
     ("service: tcp,", "service: tpc,", "claims.1.service", "unknown service 'tpc'; use one of: dhcp"),
     ("{losing: alpha,", "{losing: alpha, fault: melt,", "claims.0.fault", "unknown fault 'melt'; use one of: "),
     # DNS records
@@ -196,11 +196,12 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
 
 
 def test_a_claim_made_twice_names_the_first() -> None:
-    text, first = changed("service: vip,  budget: 0s}", "service: ntp,  budget: 1s}")
+    text, line = changed("{losing: alpha, service: tcp,  budget: 4s}", "{losing: beta, service: ntp, budget: 1s}")
+    first = line + 5
     assert mistakes(text) == [
-        f"{first + 5}: claims.12: claim losing-beta-ntp is already on line {first}; remove one or name it"
+        f"{first}: claims.5: claim losing-beta-ntp is already on line {line}; remove one or name it"
     ]
-    assert mistakes(text.replace("budget: 1s}", "budget: 1s, name: beta-ntp-slow}")) == []
+    assert mistakes(text.replace("budget: 1s}", "budget: 1s, name: beta-ntp-slow}", 1)) == []
 
 
 def test_a_mistake_in_one_place_does_not_make_others_look_wrong() -> None:
@@ -274,11 +275,15 @@ def test_the_shipped_inventory_is_the_cluster() -> None:
     assert dict(inventory.vrrp.priorities) == {"alpha": 100, "beta": 90}
     assert inventory.dns.expire == 2419200 and isinstance(inventory.dns.expire, int)
     assert inventory.root == default_path().parent and inventory.state == inventory.root / ".state"
-    assert {(c.losing, c.service) for c in inventory.claims} == {
-        (node, service)
-        for node in ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
-        for service in ("vip", "tcp", "tftp", "http", "dns", "ntp", "dhcp")
+    assert {(c.losing, c.service) for c in inventory.claims if c.kind == "outage"} == {
+        (node, service) for node in inventory.nodes for service in ("vip", "tcp", "tftp", "http", "dns", "ntp", "dhcp")
     }
+    never = {"two-owners", "duplicate-lease", "wrong-answer"}
+    assert {c.service for c in inventory.claims if c.kind == "never" and c.losing == "beta"} == never
+    assert [c.name for c in inventory.claims if c.kind == "recovery"] == [
+        "losing-alpha-recovery",
+        "losing-beta-recovery",
+    ]
 
 
 def test_a_claim_about_a_group_is_one_about_each_of_its_nodes(tmp_path: Path) -> None:
@@ -292,6 +297,47 @@ def test_a_claim_about_a_group_is_one_about_each_of_its_nodes(tmp_path: Path) ->
     twice = "  - {losing: psi, service: vip, budget: 1s}\n"
     with pytest.raises(InventoryError, match=r"claims\.2: claim losing-psi-vip is already on line"):
         parse(head + written + twice, tmp_path / "inventory.yaml")
+
+
+def claims_of(line: str) -> tuple[Claim, ...]:
+    text = default_path().read_text(encoding="utf-8")
+    return parse(f"{text[: text.index('claims:')]}claims:\n  - {line}\n", WHERE).claims
+
+
+def test_a_line_makes_a_claim_for_each_thing_that_it_promises() -> None:
+    found = claims_of("{losing: beta, fault: crash, unit: keepalived, service: [vip, dns], budget: 2s}")
+    assert [(c.name, c.experiment) for c in found] == [
+        ("crash-beta-keepalived-vip", ("crash", "beta", "keepalived")),
+        ("crash-beta-keepalived-dns", ("crash", "beta", "keepalived")),
+    ]
+    (never,) = claims_of("{losing: alpha, fault: partition, peer: beta, never: duplicate-lease}")
+    assert never.promise == "never duplicate-lease" and never.experiment == ("partition", "alpha", "beta")
+    (back,) = claims_of("{losing: psi, recovery: 1m, name: soon}")
+    assert (back.name, back.promise) == ("soon", "all is proven back within 60 s")
+    two = claims_of("{losing: psi, never: [two-owners, wrong-answer], budget: 2s, name: calm}")
+    assert [c.name for c in two] == ["calm-two-owners", "calm-wrong-answer"]
+    assert two[0].promise == "never two-owners for more than 2 s"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{losing: alpha, budget: 2s}", "claims nothing, or several things; write one of service, recovery and never"),
+        ("{losing: alpha, service: vip}", "has no budget; say how long"),
+        ("{losing: alpha, recovery: 9s, budget: 2s}", "has a budget besides recovery"),
+        ("{losing: alpha, recovery: 9s, never: two-owners}", "claims nothing, or several things"),
+        ("{losing: alpha, never: two-oners}", "unknown event 'two-oners'; use one of: duplicate-lease"),
+        ("{losing: alpha, service: [], budget: 2s}", "unknown service"),
+        ("{losing: alpha, fault: crash, service: vip, budget: 2s}", "does not fit fault crash; write unit: ..."),
+        ("{losing: alpha, unit: named, service: dns, budget: 2s}", "does not fit fault kill; remove unit"),
+        ("{losing: alpha, fault: partition, peer: bet, recovery: 2s}", "claims.0.peer: unknown node 'bet'"),
+        ("{losing: alpha, fault: smoke, recovery: 2s}", "unknown fault 'smoke'; use one of: crash"),
+    ],
+)
+def test_a_claim_that_cannot_be_judged_is_a_mistake(line: str, words: str) -> None:
+    with pytest.raises(InventoryError) as caught:
+        claims_of(line)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_what_follows_from_the_file_is_derived_once() -> None:
@@ -441,7 +487,9 @@ def test_no_value_in_any_place_makes_a_traceback(section: str, data: st.DataObje
     verdict(yaml.safe_dump(whole, allow_unicode=True))
 
 
-def test_a_claim_can_name_every_fault_there_is() -> None:
+def test_a_claim_can_name_the_faults_that_there_are() -> None:
+    """And each has the arguments that a claim gives it."""
     from chaos.faults import FAULTS
 
-    assert {name for name, kind in FAULTS.items() if kind.claimed} == fields.FAULTS
+    claimed = {name: tuple(map(str.lower, kind.arguments)) for name, kind in FAULTS.items() if kind.claimed}
+    assert claimed == {name: ("node", *more) for name, more in fields.FAULTS.items()}

@@ -32,7 +32,7 @@ from chaos.reach import Handshake, Ping
 from chaos.watch import Plan
 from chaos.wiretap import Wiretap
 from cluster.errors import ClusterError
-from cluster.probes import arp, tftp, vrrp, wire
+from cluster.probes import arp, clock, tftp, vrrp, wire
 from cluster.probes.dhcp_balance import bucket
 from cluster.record import Recorder, events
 
@@ -196,9 +196,10 @@ def test_nobody_listening_is_a_failed_look_and_no_crash() -> None:
 # ---------------------------------------------------------------- ntp
 
 
-def ntpd(leap: int = 0, stratum: int = 10) -> Callable[[bytes], bytes]:
+def ntpd(leap: int = 0, stratum: int = 10, ahead: float = 0.0) -> Callable[[bytes], bytes]:
     def answer(data: bytes) -> bytes:
-        return bytes([leap << 6 | 4 << 3 | 4, stratum, 0, 0]) + bytes(20) + data[40:48] + bytes(8) + bytes(8)
+        now = clock.timestamp(time.time() + ahead).to_bytes(8)
+        return bytes([leap << 6 | 4 << 3 | 4, stratum, 0, 0]) + bytes(20) + data[40:48] + now + now
 
     return answer
 
@@ -209,6 +210,7 @@ def ntpd(leap: int = 0, stratum: int = 10) -> Callable[[bytes], bytes]:
         (ntpd(), True, None),
         (ntpd(leap=3), False, "127.0.0.1 is not synchronised"),
         (ntpd(stratum=0), False, "127.0.0.1 is not synchronised"),
+        (ntpd(ahead=-3.0), False, "wrong answer"),
         (silent, False, "timeout"),
     ],
 )
@@ -217,6 +219,13 @@ def test_a_time_server_must_be_synchronised(server: Callable[[bytes], bytes], ok
         seen = looks(run(TimeClient("ntp", ["127.0.0.1"], port=port, patience=0.2), seconds=0.4), "ntp")
     assert 6 <= len(seen) <= 12  # 8, and those of the moment in which a busy machine stops it late
     assert {(look["ok"], look["error"]) for look in seen} == {(ok, error)}
+
+
+def test_a_time_that_is_seconds_off_is_a_wrong_answer() -> None:
+    with udp_server(ntpd(ahead=5.0)) as port:
+        found = run(TimeClient("ntp", ["127.0.0.1"], port=port, patience=0.2), seconds=0.2)
+    lies = [event for event in found if event["kind"] == "wrong"]
+    assert lies and {(lie["service"], lie["said"]) for lie in lies} == {("ntp", "a time that is +5.0 s from ours")}
 
 
 def test_one_good_time_server_of_two_is_enough() -> None:

@@ -1,0 +1,138 @@
+"""`unplug` and `partition`: a node off the wire, or two sets of nodes that do not hear each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaos.faults.fault import PATIENCE_S, Means
+from chaos.faults.on_node import TABLE, NodeFault
+from cluster.errors import InputError
+
+
+def no_table(family: str, name: str) -> str:
+    """Shell that deletes a table of ours, where it is, and no other."""
+    return f"if nft list table {family} {name} >/dev/null 2>&1; then nft delete table {family} {name}; fi\n"
+
+
+@dataclass(frozen=True)
+class Unplug(NodeFault):
+    """Nothing enters or leaves a node's interface, ARP and raw packets included, as when its cable is pulled.
+
+    The interface itself stays up: one that goes down takes its routes with it, and no undo knows them all.
+    """
+
+    node: str
+    kind: ClassVar[str] = "unplug"
+    takes_node: ClassVar[bool] = True
+    part_of: ClassVar[str | None] = "kill"
+    cuts_off: ClassVar[bool] = True
+    TITLE: ClassVar[str] = "the cable of {node} is pulled"
+    UNDOING: ClassVar[str] = "{node} plugs itself in again, and is waited for"
+
+    def begin(self, means: Means) -> str:
+        """A table of our own at the interface itself (nft(8), netdev; `egress` is of Linux 5.16)."""
+        device = means.inventory.network.interface
+        chains = " ".join(
+            f"chain {hook} {{ type filter hook {hook} device {device} priority -500; counter drop; }}"
+            for hook in ("ingress", "egress")
+        )
+        return f"{self.end(means)}nft -f - <<'END'\ntable netdev {TABLE}{self.key} {{\n{chains}\n}}\nEND\n"
+
+    def end(self, means: Means) -> str:
+        """Delete that table."""
+        return no_table("netdev", f"{TABLE}{self.key}")
+
+
+@dataclass(frozen=True)
+class _Deaf(NodeFault):
+    """A node drops what some others send it."""
+
+    node: str
+    others: tuple[str, ...]
+    kind: ClassVar[str] = "partition"
+    TITLE: ClassVar[str] = "{node} hears none of {others}"
+    UNDOING: ClassVar[str] = "{node} hears them again"
+
+    def begin(self, means: Means) -> str:
+        """A table of our own, before every other (nft(8): priority -300 is `raw`)."""
+        sources = ", ".join(str(means.inventory.node(name).address) for name in self.others)
+        rule = f"ip saddr {{ {sources} }} counter drop;"
+        chain = f"chain input {{ type filter hook input priority -300; {rule} }}"
+        return f"{self.end(means)}nft -f - <<'END'\ntable inet {TABLE}{self.key} {{\n{chain}\n}}\nEND\n"
+
+    def end(self, means: Means) -> str:
+        """Delete that table."""
+        return no_table("inet", f"{TABLE}{self.key}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """No node of one set hears any of the other; who is in neither, the operator too, hears both."""
+
+    node: str
+    peer: str
+    kind: ClassVar[str] = "partition"
+    takes_node: ClassVar[bool] = False
+    part_of: ClassVar[str | None] = None
+    patience_s: ClassVar[float] = PATIENCE_S
+
+    def __post_init__(self) -> None:
+        if not self.sides[0] or not self.sides[1]:
+            raise InputError("partition: name two sets of nodes, such as alpha,gamma beta")
+        if both := set(self.sides[0]) & set(self.sides[1]):
+            raise InputError(f"partition: {', '.join(sorted(both))} cannot be on both sides")
+
+    @property
+    def sides(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The sets."""
+        return _names(self.node), _names(self.peer)
+
+    @property
+    def parts(self) -> tuple[_Deaf, ...]:
+        """What each node does not hear, first."""
+        one, other = self.sides
+        return tuple(_Deaf(name, other) for name in one) + tuple(_Deaf(name, one) for name in other)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """All of both sets."""
+        return tuple(dict.fromkeys(name for side in self.sides for name in side))
+
+    @property
+    def losing(self) -> str:
+        """The link between them."""
+        return f"the link between {self.node} and {self.peer}"
+
+    @property
+    def title(self) -> str:
+        """What happens."""
+        return f"{' and '.join(self.sides[0])} and {' and '.join(self.sides[1])} do not hear each other"
+
+    @property
+    def undoing(self) -> str:
+        """What brings it back."""
+        return "they hear each other again"
+
+    def check(self, means: Means) -> None:
+        """Nothing speaks against it that the guard does not see."""
+
+    def apply(self, means: Means) -> None:
+        """One node after the other; each is given the undo first."""
+        for part in self.parts:
+            part.apply(means)
+
+    def undo(self, means: Means) -> None:
+        """Each again; all are tried before one that failed is told of."""
+        problem: Exception | None = None
+        for part in self.parts:
+            try:
+                part.undo(means)
+            except Exception as error:  # told below: the others' undo must not wait for it
+                problem = error
+        if problem is not None:
+            raise problem

@@ -1,0 +1,113 @@
+"""`lose`, `delay` and `duplicate`: a node's link is bad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaos.faults.fault import Means
+from chaos.faults.link import no_table
+from chaos.faults.on_node import TABLE, NodeFault
+from cluster.errors import CommandFailed, InputError, Refused
+
+MOST_LOSS = 50
+"""Percent: with more, TCP hardly gets through (RFC 6298 doubles its patience each time); `unplug` is for all."""
+MOST_DELAY_MS = 2000
+NETEM = """
+modprobe -q sch_netem 2>/dev/null || true
+tc qdisc replace dev lo root netem delay 0ms
+tc qdisc del dev lo root
+"""
+
+
+def _number(kind: str, text: str, most: int, unit: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        raise InputError(f"{kind}: {text!r} is no number of {unit}; write one from 1 to {most}")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Lose(NodeFault):
+    """Of what a node sends and of what it is sent, so many percent are lost, by chance; the operator's packets, too.
+
+    Made by nftables, which every node has; what speaks past it (dhcpd's own sockets) loses what is sent to it only.
+    """
+
+    node: str
+    percent: str
+    kind: ClassVar[str] = "lose"
+    TITLE: ClassVar[str] = "{node} loses {percent} percent of all packets"
+    UNDOING: ClassVar[str] = "{node} loses none any more"
+
+    def __post_init__(self) -> None:
+        _number(self.kind, self.percent, MOST_LOSS, "percent")
+
+    def begin(self, means: Means) -> str:
+        """A table of our own at the interface (nft(8), netdev; `egress` is of Linux 5.16)."""
+        device = means.inventory.network.interface
+        chance = f"numgen random mod 100 < {self.percent} counter drop;"
+        chains = "\n".join(
+            f"chain {hook} {{ type filter hook {hook} device {device} priority -500; {chance} }}"
+            for hook in ("ingress", "egress")
+        )
+        return f"{self.end(means)}nft -f - <<'END'\ntable netdev {TABLE}{self.key} {{\n{chains}\n}}\nEND\n"
+
+    def end(self, means: Means) -> str:
+        """Delete that table."""
+        return no_table("netdev", f"{TABLE}{self.key}")
+
+
+class _Netem(NodeFault):
+    """A queue of netem's (tc-netem(8)) at the node's interface."""
+
+    WORDS: ClassVar[str]
+
+    def check(self, means: Means) -> None:
+        """The kernel must have netem."""
+        try:
+            self._run(means, NETEM)
+        except CommandFailed as error:
+            raise Refused(
+                f"{self.kind}: the kernel of {self.node} has no netem ({str(error).rsplit(': ', 1)[-1]}), "
+                "and nothing else can do this; load sch_netem, or try `lose`, which needs none"
+            ) from None
+
+    def begin(self, means: Means) -> str:
+        """Put it in the place of the default queue."""
+        words = self.WORDS.format_map(vars(self))
+        return f"tc qdisc replace dev {means.inventory.network.interface} root netem {words}\n"
+
+    def end(self, means: Means) -> str:
+        """Take it away; the kernel puts its default there."""
+        device = means.inventory.network.interface
+        return f"if tc qdisc show dev {device} | grep -qw netem; then tc qdisc del dev {device} root; fi\n"
+
+
+@dataclass(frozen=True)
+class Delay(_Netem):
+    """Everything that a node sends arrives later."""
+
+    node: str
+    milliseconds: str
+    kind: ClassVar[str] = "delay"
+    TITLE: ClassVar[str] = "what {node} sends is {milliseconds} ms late"
+    UNDOING: ClassVar[str] = "{node} sends at once again"
+    WORDS: ClassVar[str] = "delay {milliseconds}ms"
+
+    def __post_init__(self) -> None:
+        _number(self.kind, self.milliseconds, MOST_DELAY_MS, "ms")
+
+
+@dataclass(frozen=True)
+class Duplicate(_Netem):
+    """So many percent of what a node sends arrive twice."""
+
+    node: str
+    percent: str
+    kind: ClassVar[str] = "duplicate"
+    TITLE: ClassVar[str] = "{percent} percent of what {node} sends arrive twice"
+    UNDOING: ClassVar[str] = "{node} sends once again"
+    WORDS: ClassVar[str] = "duplicate {percent}%"
+
+    def __post_init__(self) -> None:
+        _number(self.kind, self.percent, 100, "percent")

@@ -1,0 +1,120 @@
+"""Verdicts on what must never happen, and on how soon all is back; pure functions of the recorded events.
+
+As of an outage, broken means that it surely was so, held that it surely was not and that somebody looked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from chaos.judge import BLIND_S, BROKEN, HELD, INCONCLUSIVE, Interval, Judged, Verdict
+from chaos.outages import Look, Window, blind
+from chaos.ownership import stretches
+from cluster.model import Claim
+from cluster.record import Event
+
+NOTHING = Interval(0.0, 0.0)
+UNKNOWN = Interval(0.0, inf)
+
+
+def judged(
+    claim: Claim, events: Sequence[Event], services: dict[str, list[Look]], window: Window | None, doubt: str | None
+) -> Judged:
+    """The verdict on a claim of kind `never` or `recovery`; `doubt` is why the run cannot prove anything."""
+
+    def verdict(what: Verdict, reason: str, measured: Interval) -> Judged:
+        return Judged(claim.name, claim.losing, claim.service, what, claim.budget, measured, reason)
+
+    if window is None:
+        return verdict(INCONCLUSIVE, doubt or "no fault was applied", UNKNOWN)
+    if claim.kind == "recovery":
+        measured, unseen = _recovery(events)
+        said = f"back after {_span(measured)}"
+    elif claim.service == "two-owners":
+        measured, unseen = _overlap(events, window)
+        said = "never" if not measured.at_most else f"two nodes answered for the floating address for {_span(measured)}"
+    elif claim.service == "duplicate-lease":
+        found, unseen = _duplicates(events, window), _unseen(services, ("dhcp",), window)
+        measured = Interval(inf, inf) if found else NOTHING
+        said = found[0] if found else "never"
+        if found:
+            return verdict(BROKEN, said, UNKNOWN)
+    else:
+        wrong, unseen = _wrong(events, window), _unseen(services, ("dns", "ntp"), window)
+        if wrong:
+            return verdict(BROKEN, f"{len(wrong)} wrong answers, first {wrong[0]}", UNKNOWN)
+        measured, said = NOTHING, "never"
+    if measured.at_least > claim.budget:
+        return verdict(BROKEN, said, measured)
+    if doubt or unseen:
+        return verdict(INCONCLUSIVE, doubt or unseen, measured)
+    if measured.at_most > claim.budget:
+        return verdict(INCONCLUSIVE, f"{said}: not known more exactly", measured)
+    return verdict(HELD, said, measured)
+
+
+def _span(measured: Interval) -> str:
+    most = "an unknown time" if measured.at_most == inf else f"{measured.at_most:.3f} s"
+    return f"{measured.at_least:.3f} s to {most}"
+
+
+def _recovery(events: Sequence[Event]) -> tuple[Interval, str]:
+    """From the start of the undo until everything was proven back; the last doubt is its `at_least`."""
+    found = [e for e in events if e["kind"] == "recovered"]
+    if not found:
+        return UNKNOWN, "nobody saw it come back"
+    most = found[-1]["at_most"]
+    return Interval(found[-1]["at_least"], inf if most is None else most), ""
+
+
+def _overlap(events: Sequence[Event], window: Window) -> tuple[Interval, str]:
+    """The longest time in which two nodes answered ARP for the floating address."""
+    changes = [e for e in events if e["kind"] == "owners"]
+    if not any(e["t"] < window.began for e in changes):
+        return UNKNOWN, "nobody was seen to answer for the floating address before the fault"
+    found = [s.length for s in stretches(events) if len(s.macs) > 1 and s.began >= window.began]
+    if len(changes[-1]["macs"]) > 1:
+        found.append(Interval(window.ended - changes[-1]["t"], inf))
+    return max(found, key=lambda length: length.at_least, default=NOTHING), ""
+
+
+def _duplicates(events: Sequence[Event], window: Window) -> list[str]:
+    """Each lease that was given for an address that another of our clients still had, as a clause."""
+    holders: dict[str, str] = {}
+    found = []
+    for event in sorted((e for e in events if e["kind"] in ("probe", "release")), key=lambda e: float(e["t"])):
+        client, address = event.get("client"), event.get("address")
+        if client is None or address is None:
+            continue
+        if event["kind"] == "release":
+            if holders.get(address) == client:
+                del holders[address]
+            continue
+        if not event["ok"]:
+            continue
+        other = holders.get(address)
+        if other not in (None, client) and event["t"] >= window.began:
+            found.append(f"{event['server']} leased {address} to {client} while {other} had it")
+        holders = {a: holder for a, holder in holders.items() if holder != client} | {address: client}
+    return found
+
+
+def _wrong(events: Sequence[Event], window: Window) -> list[str]:
+    """Each wrong answer of a name or time server, as a clause."""
+    return [
+        f"{e['service']}: {e['server']} said {e['said']}"
+        for e in events
+        if e["kind"] == "wrong" and e["t"] >= window.began
+    ]
+
+
+def _unseen(services: dict[str, list[Look]], needed: Sequence[str], window: Window) -> str:
+    """Why nobody can know what these services answered, or nothing."""
+    for service in needed:
+        seen = services.get(service, [])
+        if not any(look.ok and look.sent < window.began for look in seen):
+            return f"{service} gave no good look before the fault"
+        if (gap := blind(seen, window)) > max(BLIND_S, 0.0):
+            return f"nobody looked at {service} for {gap:.2f} s"
+    return ""

@@ -1,0 +1,212 @@
+"""Verdicts on what must never happen and on recovery, causes, and which experiments a campaign needs."""
+
+from __future__ import annotations
+
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos import campaign, guard, halt
+from chaos.causes import causes
+from chaos.faults import FAULTS, PowerOff
+from chaos.judge import BROKEN, HELD, INCONCLUSIVE, Interval, Judged
+from chaos.outages import fault_window, looks
+from chaos.outcome import Outcome
+from chaos.verdicts import verdicts
+from cluster.errors import InputError, NotUndone, Refused
+from cluster.inventory import Claim, load
+
+ROOT = Path(__file__).resolve().parents[2]
+ALPHA, BETA = "192.168.10.6", "192.168.10.8"
+FAULT = [
+    {"kind": "fault", "state": "applied", "began": 10.0, "ended": 10.1, "takes_node": False, "t": 10.1},
+    {"kind": "fault", "state": "undone", "began": 16.0, "ended": 16.1, "takes_node": False, "t": 16.1},
+]
+
+
+def probe(service: str, t: float, **more: Any) -> dict[str, Any]:
+    return {"kind": "probe", "service": service, "t": t, "sent": t, "answered": t, "ok": True, "server": BETA} | more
+
+
+def watched() -> list[dict[str, Any]]:
+    """Good looks at everything, all the time, and one owner of the floating address."""
+    times = [8.0 + n * 0.1 for n in range(121)]
+    found = [probe(service, t) for service in ("dns", "ntp") for t in times]
+    found += [probe("dhcp", t, client="a", address="192.168.10.200") for t in times]
+    return [*found, {"kind": "owners", "t": 8.0, "macs": ["alpha"], "before": None}, *FAULT]
+
+
+def claim(kind: Any, service: str, budget: float = 0.0) -> Claim:
+    return Claim(f"a-{service}", "alpha", "kill", (), kind, service, budget)
+
+
+def verdict(one: Claim, events: list[dict[str, Any]], *doubts: str) -> Judged:
+    (found,), _ = verdicts(events, [one], doubts, names={ALPHA: "alpha", BETA: "beta"})
+    return found
+
+
+NEVER = ("two-owners", "duplicate-lease", "wrong-answer")
+
+
+@pytest.mark.parametrize("event", NEVER)
+def test_what_never_happened_is_held_where_somebody_looked(event: str) -> None:
+    one = claim("never", event)
+    assert verdict(one, watched()).verdict == HELD
+    assert verdict(one, watched(), "the node went on answering").verdict == INCONCLUSIVE
+    assert verdict(one, FAULT).verdict == INCONCLUSIVE, "nobody looked"
+    assert verdict(one, watched()[:-2]).verdict == INCONCLUSIVE, "no fault"
+    blind = [e for e in watched() if not 12 < e["t"] < 14 or e["kind"] == "fault"]
+    assert verdict(one, blind).verdict == (HELD if event == "two-owners" else INCONCLUSIVE)
+
+
+def owners(t: float, *macs: str, before: float) -> dict[str, Any]:
+    return {"kind": "owners", "t": t, "macs": list(macs), "before": before}
+
+
+@pytest.mark.parametrize(("budget", "expected"), [(2.0, HELD), (1.0, INCONCLUSIVE), (0.5, BROKEN)])
+def test_two_owners_for_a_time_that_is_known_as_an_interval(budget: float, expected: str) -> None:
+    both = [owners(12.0, "a", "b", before=11.9), owners(13.0, "b", before=12.9)]  # 0.9 to 1.1 s
+    found = verdict(claim("never", "two-owners", budget), [*watched(), *both])
+    assert found.verdict == expected
+    assert found.outage.at_least == pytest.approx(0.9) and found.outage.at_most == pytest.approx(1.1)
+
+
+def test_two_owners_to_the_end_are_too_many() -> None:
+    found = verdict(claim("never", "two-owners", 1.0), [*watched(), owners(12.0, "a", "b", before=11.9)])
+    assert (found.verdict, found.outage.at_most) == (BROKEN, inf)
+
+
+def test_a_lease_that_another_has_is_a_duplicate_until_it_is_released() -> None:
+    one = claim("never", "duplicate-lease")
+    given = probe("dhcp", 13.05, client="b", address="192.168.10.200")
+    found = verdict(one, [*watched(), given])
+    assert found.verdict == BROKEN
+    assert f"{BETA} leased 192.168.10.200 to b while a had it" in found.reason
+    moved = probe("dhcp", 20.05, client="a", address="192.168.10.201")
+    release = {"kind": "release", "t": 20.06, "client": "a", "address": "192.168.10.201"}
+    later = probe("dhcp", 20.1, client="b", address="192.168.10.201")
+    assert verdict(one, [*watched(), moved, release, later]).verdict == HELD
+
+
+def test_one_wrong_answer_is_one_too_many() -> None:
+    lie = {"kind": "wrong", "t": 13.0, "service": "dns", "server": BETA, "said": "NXDOMAIN"}
+    found = verdict(claim("never", "wrong-answer"), [*watched(), lie])
+    assert (found.verdict, "dns: 192.168.10.8 said NXDOMAIN" in found.reason) == (BROKEN, True)
+    before = lie | {"t": 9.0}
+    assert verdict(claim("never", "wrong-answer"), [*watched(), before]).verdict == HELD
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "expected"),
+    [
+        (4.0, 5.0, HELD),
+        (9.0, 11.0, INCONCLUSIVE),
+        (11.0, 12.0, BROKEN),
+        (90.0, None, BROKEN),
+        (4.0, None, INCONCLUSIVE),
+    ],
+)
+def test_recovery_is_an_interval_too(least: float, most: float | None, expected: str) -> None:
+    back = {"kind": "recovered", "t": 20.0, "at_least": least, "at_most": most}
+    assert verdict(claim("recovery", "recovery", 10.0), [*watched(), back]).verdict == expected
+
+
+def test_nobody_saw_it_come_back() -> None:
+    assert verdict(claim("recovery", "recovery", 10.0), watched()).verdict == INCONCLUSIVE
+
+
+# ---------------------------------------------------------------- causes
+
+
+def ad(t: float, src: str) -> dict[str, Any]:
+    about = {"kind": "frame", "proto": "vrrp", "src": src, "mac": src, "vrid": 51, "priority": 100, "interval_s": 1.0}
+    return about | {"t": t}
+
+
+def test_an_address_that_changes_hands_again_and_again_is_told() -> None:
+    loop = [ad(9.0, ALPHA), ad(11.0, BETA), ad(13.0, ALPHA), ad(13.5, BETA), ad(16.0, ALPHA), ad(17.0, BETA)]
+    events = [*watched(), *loop]
+    window = fault_window(events)
+    assert looks(events) and window is not None
+    (told,) = causes(events, "vip", window, {ALPHA: "alpha", BETA: "beta"})
+    assert "changed hands" in told and "to beta, alpha" in told
+    assert causes(events, "dhcp", window, {}) == ()
+    assert causes([*watched(), ad(9.0, ALPHA), ad(13.0, BETA)], "vip", window, {}) == ()
+
+
+def test_what_the_guard_was_told_to_pass_over_and_short_lists_are_causes() -> None:
+    passed = {"kind": "guard", "t": 1.0, "name": "daemons", "node": "beta", "ok": False, "detail": "keepalived is dead"}
+    clients = {"kind": "clients", "t": 1.0, "dns": [ALPHA], "ntp": [ALPHA, BETA]}
+    events = [passed, passed | {"ok": True}, clients]
+    assert causes(events, "vip", None, {}) == ("before the fault, daemons of beta: keepalived is dead",)
+    assert "one name server only, alpha" in causes(events, "dns", None, {ALPHA: "alpha"})[-1]
+    assert len(causes(events, "ntp", None, {})) == 1
+
+
+# ---------------------------------------------------------------- campaigns
+
+
+def test_each_experiment_is_made_once_however_many_claims_need_it() -> None:
+    inventory = load(ROOT / "inventory.yaml")
+    everything = campaign.chosen(inventory, [])
+    assert everything == inventory.claims == campaign.chosen(inventory, ["all", "alpha"])
+    planned = campaign.trials(everything)
+    assert [t.fault for t in planned] == [
+        PowerOff(name) for name in ("alpha", "beta", "psi", "omega", "gamma", "delta", "epsilon", "zeta")
+    ]
+    assert sum(len(trial.claims) for trial in planned) == len(everything)
+    assert {c.losing for c in campaign.chosen(inventory, ["compute", "losing-psi-vip"])} == {
+        "psi", "gamma", "delta", "epsilon", "zeta",
+    }  # fmt: skip
+    (one,) = campaign.trials(campaign.chosen(inventory, ["losing-beta-dns"]))
+    assert [c.name for c in one.claims] == ["losing-beta-dns"]
+    with pytest.raises(InputError, match="no claim named losing-beta-smoke, and none about it; known: losing-alpha"):
+        campaign.chosen(inventory, ["losing-beta-smoke"])
+
+
+def outcome(verdict: Any, healed: bool = True) -> Outcome:
+    judged = Judged("a-vip", "alpha", "vip", verdict, 4.0, Interval(0.0, 0.0), "why")
+    return Outcome(PowerOff("alpha"), verdict, healed, Path("run"), (judged,), "")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ([outcome(HELD)], 0),
+        ([outcome(HELD), outcome(BROKEN)], 1),
+        ([outcome(HELD), Refused("no")], 4),
+        ([Refused("no"), Refused("no")], 3),
+        ([outcome(BROKEN), Refused("no")], 1),
+        ([outcome(HELD, healed=False)], 5),
+        ([outcome(HELD), NotUndone("no")], 5),
+    ],
+)
+def test_a_campaign_ends_as_its_worst_part_did(outcomes: list[Any], code: int) -> None:
+    trial = campaign.Trial(PowerOff("alpha"), (claim("outage", "vip", 4.0),))
+    proof = campaign.Proof(tuple((trial, one) for one in outcomes))
+    assert proof.exit_code == code
+    assert len(proof.judged) == len(outcomes), "a claim that was not put to the test is told of, too"
+    assert proof.as_json()["healed"] is (code != 5)
+
+
+# ---------------------------------------------------------------- the guard, and HALT
+
+
+def test_a_halt_file_is_told_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "inventory.yaml").write_text((ROOT / "inventory.yaml").read_text())
+    inventory = load(tmp_path / "inventory.yaml")
+    halt.check(inventory)
+    (tmp_path / "HALT").write_text("exams until Friday\nreally\n")
+    with pytest.raises(Refused, match=r"HALT is there \(exams until Friday\), so nothing is broken; remove it"):
+        halt.check(inventory)
+
+
+def test_two_groups_at_once_are_too_many() -> None:
+    inventory = load(ROOT / "inventory.yaml")
+    fault = FAULTS["partition"].make(["alpha,gamma", "beta"])
+    assert fault.nodes == ("alpha", "gamma", "beta")
+    (check,) = guard.spread(inventory, fault.nodes)
+    assert not check.ok and check.detail == "alpha and gamma and beta are of lanservices, compute"
+    assert guard.spread(inventory, ("alpha", "beta")) == ()
