@@ -79,7 +79,9 @@ class DhcpClients:
         program = wire.only_udp_to(CLIENT_PORT)
         self._sock = wire.packet_socket(self.interface, wire.ETH_IP, program, accept=self.macs)
         loop.watch(self._sock.fileno(), self._ready)
-        self._clients = [_Client(mac, now + n * self.pause) for n, mac in enumerate(self.macs)]
+        # One after the other, and each at its own moment of every pause: with all at rest at once nobody would look.
+        apart = self.pause + self.pause / max(1, len(self.macs))
+        self._clients = [_Client(mac, now + n * apart) for n, mac in enumerate(self.macs)]
         self._by_mac = {wire.mac_bytes(client.mac): client for client in self._clients}
 
     def due(self) -> float:
@@ -164,7 +166,7 @@ class DhcpClients:
             client.held = None
 
     def _done(self, client: _Client, now: float) -> None:
-        client.begin = now + self.pause
+        client.begin += self.pause * (1 + int((now - client.begin) / self.pause))
 
     def _emit(self, client: _Client, lease: Lease | None, t: float, error: str | None) -> None:
         self._loop.emit(

@@ -24,8 +24,8 @@ class Hang(NodeFault):
 
     def begin(self, means: Means) -> str:
         """Stop all."""
-        return "kill -s STOP -1\n"
+        return "kill -s STOP -- -1\n"
 
     def end(self, means: Means) -> str:
         """Let all go on."""
-        return "kill -s CONT -1\n"
+        return "kill -s CONT -- -1\n"

@@ -15,6 +15,18 @@ def no_table(family: str, name: str) -> str:
     return f"if nft list table {family} {name} >/dev/null 2>&1; then nft delete table {family} {name}; fi\n"
 
 
+def at_interface(device: str, name: str, rule: str) -> str:
+    """Shell that makes a table of ours at an interface, before all else: for what comes in and what goes out.
+
+    Raw packets and ARP pass there, too (nft(8), netdev; `egress` is of Linux 5.16).
+    """
+    chains = "\n".join(
+        f"chain {hook} {{ type filter hook {hook} device {device} priority -500; {rule}; }}"
+        for hook in ("ingress", "egress")
+    )
+    return f"{no_table('netdev', name)}nft -f - <<'END'\ntable netdev {name} {{\n{chains}\n}}\nEND\n"
+
+
 @dataclass(frozen=True)
 class Unplug(NodeFault):
     """Nothing enters or leaves a node's interface, ARP and raw packets included, as when its cable is pulled.
@@ -31,13 +43,8 @@ class Unplug(NodeFault):
     UNDOING: ClassVar[str] = "{node} plugs itself in again, and is waited for"
 
     def begin(self, means: Means) -> str:
-        """A table of our own at the interface itself (nft(8), netdev; `egress` is of Linux 5.16)."""
-        device = means.inventory.network.interface
-        chains = " ".join(
-            f"chain {hook} {{ type filter hook {hook} device {device} priority -500; counter drop; }}"
-            for hook in ("ingress", "egress")
-        )
-        return f"{self.end(means)}nft -f - <<'END'\ntable netdev {TABLE}{self.key} {{\n{chains}\n}}\nEND\n"
+        """Drop all."""
+        return at_interface(means.inventory.network.interface, f"{TABLE}{self.key}", "counter drop")
 
     def end(self, means: Means) -> str:
         """Delete that table."""

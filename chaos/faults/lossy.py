@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaos.faults.fault import Means
-from chaos.faults.link import no_table
+from chaos.faults.link import at_interface, no_table
 from chaos.faults.on_node import TABLE, NodeFault
 from cluster.errors import CommandFailed, InputError, Refused
 
@@ -43,14 +43,9 @@ class Lose(NodeFault):
         _number(self.kind, self.percent, MOST_LOSS, "percent")
 
     def begin(self, means: Means) -> str:
-        """A table of our own at the interface (nft(8), netdev; `egress` is of Linux 5.16)."""
-        device = means.inventory.network.interface
-        chance = f"numgen random mod 100 < {self.percent} counter drop;"
-        chains = "\n".join(
-            f"chain {hook} {{ type filter hook {hook} device {device} priority -500; {chance} }}"
-            for hook in ("ingress", "egress")
-        )
-        return f"{self.end(means)}nft -f - <<'END'\ntable netdev {TABLE}{self.key} {{\n{chains}\n}}\nEND\n"
+        """Drop by chance."""
+        rule = f"numgen random mod 100 < {self.percent} counter drop"
+        return at_interface(means.inventory.network.interface, f"{TABLE}{self.key}", rule)
 
     def end(self, means: Means) -> str:
         """Delete that table."""

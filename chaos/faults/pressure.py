@@ -44,7 +44,7 @@ case $kind in overlayfs|nfs|smb*|cifs) echo {folder} "is on $kind, which others 
         try:
             self._run(means, script)
         except CommandFailed as error:
-            raise Refused(f"fill: {error}") from None
+            raise Refused(f"fill: {self.node}: {str(error).rsplit(': ', 1)[-1]}") from None
 
     def begin(self, means: Means) -> str:
         """One file of all that is free."""

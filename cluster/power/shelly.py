@@ -1,0 +1,64 @@
+"""Shelly's plugs, by HTTP: `power: {driver: cluster.power.shelly}` and, of each node, `power: {host: ...}`.
+
+`generation` is 1 (`/relay/N`) or 2 (`/rpc/Switch...`, also 3 and 4); `user` and `secret`, the name of the file with its
+password, where it has one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth
+
+from cluster.power import web
+from cluster.power.switching import Options, PowerError, Switching
+
+
+class Plug(Options):
+    """A node's plug."""
+
+    host: str
+    relay: int = Field(0, ge=0, le=31)
+    port: int = Field(80, ge=1, le=65535)
+    generation: int = Field(2, ge=1, le=4)
+    user: str = "admin"
+    secret: str | None = None
+
+
+class Driver(Switching[Plug]):
+    """Switches a relay."""
+
+    OPTIONS: ClassVar[type[Options]] = Plug
+
+    def place(self, node: str) -> str:
+        """The relay."""
+        plug = self.options(node)
+        return f"relay {plug.relay} of {plug.host}"
+
+    def switch(self, node: str, on: bool) -> None:
+        """Tell it."""
+        plug = self.options(node)
+        if plug.generation == 1:
+            self._ask(node, f"relay/{plug.relay}", {"turn": "on" if on else "off"})
+        else:
+            self._ask(node, "rpc/Switch.Set", {"id": str(plug.relay), "on": "true" if on else "false"})
+
+    def is_on(self, node: str) -> bool:
+        """Ask it."""
+        plug = self.options(node)
+        if plug.generation == 1:
+            state = self._ask(node, f"relay/{plug.relay}", {}).get("ison")
+        else:
+            state = self._ask(node, "rpc/Switch.GetStatus", {"id": str(plug.relay)}).get("output")
+        if not isinstance(state, bool):
+            raise PowerError(f"shelly: {node}: {self.place(node)}: it tells no state; is there such a relay?")
+        return state
+
+    def _ask(self, node: str, path: str, query: dict[str, str]) -> dict[str, Any]:
+        plug = self.options(node)
+        auth: AuthBase | None = None
+        if plug.secret is not None:
+            kind = HTTPBasicAuth if plug.generation == 1 else HTTPDigestAuth
+            auth = kind(plug.user, self.secret(plug.secret))
+        return web.ask(f"shelly: {node}", f"http://{plug.host}:{plug.port}/{path}", query, auth)
