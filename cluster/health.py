@@ -16,7 +16,7 @@ from functools import partial
 from cluster.errors import ClusterError, ProbeFailed
 from cluster.inventory import PRODUCTION, Inventory
 from cluster.node import Fleet
-from cluster.probes import clock, dhcp, dns, http, icmp, keepalived, tftp, vrrp, wire
+from cluster.probes import clock, dhcp, dns, http, icmp, k3s, keepalived, tftp, vrrp, wire
 from cluster.wait import Deadline, WaitTimeout, until
 
 ADDRESS = ("floating address", None)
@@ -136,6 +136,8 @@ class Health:
             found["ssh", name] = partial(self.ssh, name)
             if self.inventory.node(name).group == COMPUTE:
                 found["distcc", name] = partial(self.distcc, name)
+            if name in {node.name for node in self.inventory.k3s_nodes}:
+                found["k3s", name] = partial(self.k3s, name)
         for name in serving:
             found["dns", name] = partial(self.dns, name)
             found["ntp", name] = partial(self.ntp, name)
@@ -167,6 +169,13 @@ class Health:
         if state != "active":
             raise ProbeFailed(f"{name}: distcc is {state}", reason="inactive")
         return state
+
+    def k3s(self, name: str) -> str:
+        """The node's K3s works, where it has one; without its binary at hand it has none."""
+        done = self.fleet[name].run(["sh", "-c", f"[ ! -x {k3s.READY} ] || {k3s.READY}"], sudo=True, deadline=30.0)
+        if done.code != 0:
+            raise ProbeFailed(f"{name}: K3s: {done.text.strip()[:200]}", reason="not-ready")
+        return "works"
 
     def dns(self, name: str) -> str:
         """The node answers with authority for its zone, and rightly."""

@@ -31,6 +31,7 @@ from cluster.model import (
     Group,
     Http,
     Inventory,
+    K3s,
     Model,
     Mpi,
     NetworkPlan,
@@ -63,6 +64,7 @@ __all__ = [
     "Http",
     "Inventory",
     "InventoryError",
+    "K3s",
     "Mpi",
     "NetworkPlan",
     "Node",
@@ -96,10 +98,11 @@ SECTIONS: dict[str, type[Model]] = {
     "mpi": Mpi,
     "distcc": Distcc,
     "authority": Authority,
+    "k3s": K3s,
     "power": Power,
 }
 NAMED: dict[str, type[Model]] = {"groups": Group, "nodes": Node, "artifacts": Artifact, "profiles": Profile}
-OPTIONAL = ("profiles", "artifacts", "claims")
+OPTIONAL = ("k3s", "profiles", "artifacts", "claims")
 
 
 class InventoryError(InputError):
@@ -192,7 +195,7 @@ class _Reader:
         for name in _top():
             if name not in data and name not in OPTIONAL:
                 self._report(1, (name,), f"missing; add a section `{name}:`")
-        sections = {n: self._model(m, data[n], (n,)) for n, m in SECTIONS.items() if n in data}
+        sections = {n: self._model(m, data[n], (n,)) for n, m in SECTIONS.items() if _given(data, n)}
         named = {n: self._named(m, data.get(n), n) for n, m in NAMED.items() if n in data or n in OPTIONAL}
         claims = self._claims(data.get("claims"))
         for key, message in relations.mistakes(self._parts(sections, named, claims)):
@@ -216,8 +219,8 @@ class _Reader:
     def _parts(
         self, sections: Mapping[str, Model | None], named: Mapping[str, Mapping[str, Any]], claims: dict[int, ClaimLine]
     ) -> relations.Parts:
-        given = {n: sections.get(n) for n in ("cluster", "network", "dhcp", "dns", "vrrp", "ntp", "http")}
-        written = {n: self.document.data.get(n) for n in ("groups", "nodes")}
+        given = {n: sections.get(n) for n in ("cluster", "network", "dhcp", "dns", "vrrp", "ntp", "http", "k3s")}
+        written = {n: self.document.data.get(n) for n in ("groups", "nodes", "artifacts")}
         whole: dict[str, Any] = {
             **given,
             "profiles": named.get("profiles", {}),
@@ -272,6 +275,11 @@ class _Reader:
             if claim is not None:
                 found[n] = claim
         return found
+
+
+def _given(data: Mapping[str, Any], section: str) -> bool:
+    """Whether a section is there; one that may be left out may be empty as well."""
+    return section in data and not (section in OPTIONAL and data[section] is None)
 
 
 def _top() -> tuple[str, ...]:

@@ -290,6 +290,19 @@ class Authority(Model):
     sources: Annotated[tuple[f.Network, ...], f.Unique] = ()
 
 
+class K3s(Model):
+    """K3s on the compute nodes: who serves, who joins, and the artifacts that it is installed from.
+
+    `agents` are nodes or groups; the server is an agent of its own and need not be left out.
+    """
+
+    server: f.Label
+    agents: Annotated[tuple[f.Label, ...], f.Unique] = ()
+    port: f.Port
+    binary: f.Word
+    images: Annotated[tuple[f.Word, ...], f.Unique] = ()
+
+
 class Power(Model):
     """How nodes are switched: the import path of a driver and what it wants to know."""
 
@@ -298,11 +311,14 @@ class Power(Model):
 
 
 class Artifact(Model):
-    """A file that no package mirror has, and the hash that proves it is the right one."""
+    """A file that no package mirror has, and the hash that proves it is the right one.
+
+    Without a hash nothing is downloaded: what the operator puts into the cache by hand is taken as it is.
+    """
 
     version: f.Text
     url: f.Url | None = None
-    sha256: Annotated[str, BeforeValidator(f.pattern(r"[0-9a-f]{64}", "write 64 lower-case hex digits"))]
+    sha256: Annotated[str, BeforeValidator(f.pattern(r"[0-9a-f]{64}", "write 64 lower-case hex digits"))] | None = None
     file: Annotated[
         str,
         BeforeValidator(f.pattern(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,120}", "write a file name without folders")),
@@ -430,6 +446,7 @@ class Inventory(Model):
     mpi: Mpi
     distcc: Distcc
     authority: Authority
+    k3s: K3s | None = None
     power: Power
     artifacts: Mapping[str, Artifact]
     claims: tuple[Claim, ...]
@@ -492,6 +509,15 @@ class Inventory(Model):
         """The other members of the node's group, which serve the same."""
         me = self.node(node) if isinstance(node, str) else node
         return tuple(other for other in self.group(me.group) if other.name != me.name)
+
+    @property
+    def k3s_nodes(self) -> tuple[Node, ...]:
+        """The nodes that K3s runs on, if on any: the server, then its agents in the order of the file."""
+        if self.k3s is None:
+            return ()
+        named = {self.k3s.server, *self.k3s.agents}
+        agents = [n for n in self.nodes.values() if named & {n.name, n.group} and n.name != self.k3s.server]
+        return (self.nodes[self.k3s.server], *agents)
 
     @property
     def admin_nodes(self) -> tuple[Node, ...]:

@@ -16,12 +16,14 @@ from cluster import fields
 from cluster.fields import show
 from cluster.model import (
     PRODUCTION,
+    Artifact,
     ClaimLine,
     Cluster,
     DhcpPlan,
     Dns,
     Group,
     Http,
+    K3s,
     NetworkPlan,
     Node,
     Ntp,
@@ -32,6 +34,7 @@ from cluster.yamlmarks import Key
 
 Mistakes = Iterator[tuple[Key, str]]
 
+COMPUTE_GROUP = "compute"  # whose provisioner sets up K3s
 SERVING_GROUP = "lanservices"  # whose provisioner sets up DHCP, DNS, the floating address and NTP
 DERIVED_NAMES = ("dns1", "dns2", "dgw", "float", "localhost")  # DNS or /etc/hosts give these to something else
 
@@ -47,12 +50,15 @@ class Parts:
     vrrp: Vrrp | None
     ntp: Ntp | None
     http: Http | None
+    k3s: K3s | None
     groups: Mapping[str, Group]
     nodes: Mapping[str, Node]
+    artifacts: Mapping[str, Artifact]
     profiles: Mapping[str, Profile]
     claims: Mapping[int, ClaimLine]
     written_groups: frozenset[str]
     written_nodes: frozenset[str]
+    written_artifacts: frozenset[str]
     line: Callable[[Key], int]
 
 
@@ -79,6 +85,9 @@ def mistakes(parts: Parts) -> Mistakes:
         yield from _priorities(parts.vrrp, parts)
     if parts.ntp is not None:
         yield from _ntp(parts.ntp, parts)
+    if parts.k3s is not None:
+        yield from _k3s(parts.k3s, parts)
+    yield from _artifacts(parts)
     yield from _claims(parts)
 
 
@@ -235,6 +244,34 @@ def _ntp(plan: Ntp, parts: Parts) -> Mistakes:
         under = plan.model_copy(update=profile.timers("ntp"))
         if under.minpoll > under.maxpoll and plan.minpoll <= plan.maxpoll:
             yield ("profiles", name, "ntp"), "makes minpoll more than maxpoll; set both"
+
+
+def _k3s(plan: K3s, parts: Parts) -> Mistakes:
+    """Its nodes are there and of the group that is set up for it, and so are its artifacts."""
+    named: list[tuple[Key, str]] = [(("k3s", "server"), plan.server)]
+    named += [(("k3s", "agents", n), name) for n, name in enumerate(plan.agents)]
+    for key, name in named:
+        group = name if name in parts.written_groups and key[1] == "agents" else None
+        if group is None and name not in parts.written_nodes:
+            known = [*parts.nodes, *(parts.groups if key[1] == "agents" else ())]
+            yield key, unknown(name, known, "node")
+        elif (group or (parts.nodes[name].group if name in parts.nodes else COMPUTE_GROUP)) != COMPUTE_GROUP:
+            yield key, f"{name} is not of group {COMPUTE_GROUP}, which alone is set up for K3s; name nodes of it"
+    wanted: list[tuple[Key, str]] = [(("k3s", "binary"), plan.binary)]
+    wanted += [(("k3s", "images", n), name) for n, name in enumerate(plan.images)]
+    for key, name in wanted:
+        if name not in parts.written_artifacts:
+            yield key, unknown(name, parts.artifacts, "artifact")
+
+
+def _artifacts(parts: Parts) -> Mistakes:
+    files: dict[str, str] = {}
+    for name, artifact in parts.artifacts.items():
+        if artifact.url is not None and artifact.sha256 is None:
+            yield ("artifacts", name, "url"), "what is downloaded needs a hash to be compared with; add `sha256: ...`"
+        if artifact.file in files:
+            yield ("artifacts", name, "file"), f"{artifact.file} is already the file of {files[artifact.file]}"
+        files.setdefault(artifact.file, name)
 
 
 def _records(dns: Dns, cluster: Cluster | None) -> Mistakes:

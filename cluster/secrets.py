@@ -109,6 +109,14 @@ class Secrets:
         """The HMAC-SHA256 key with which the DHCP servers take orders, in base64."""
         return self._hmac_key("omapi_key")
 
+    def k3s_token(self) -> str:
+        """What lets a node join K3s: 16 to 128 letters and digits."""
+        path = self.folder / "k3s_token"
+        value = _read(path).strip()
+        if not re.fullmatch(r"[A-Za-z0-9]{16,128}", value):
+            raise _unusable(path, "16 to 128 letters and digits")
+        return value
+
     def _hmac_key(self, name: str) -> str:
         path = self.folder / name
         value = _read(path).strip()
@@ -144,6 +152,7 @@ def ensure(inventory: Inventory) -> Secrets:
         _once(found.folder / "vrrp_password", _new_vrrp_password, inventory.root)
         _once(found.folder / "tsig_key", _new_hmac_key, inventory.root)
         _once(found.folder / "omapi_key", _new_hmac_key, inventory.root)
+        _once(found.folder / "k3s_token", _new_token, inventory.root)
         for path in (
             found.ssh_key,
             found.ssh_key_pub,
@@ -153,6 +162,7 @@ def ensure(inventory: Inventory) -> Secrets:
             found.folder / "vrrp_password",
             found.folder / "tsig_key",
             found.folder / "omapi_key",
+            found.folder / "k3s_token",
         ):
             if path.exists():
                 _private(path, 0o600, inventory.root)
@@ -163,6 +173,7 @@ def ensure(inventory: Inventory) -> Secrets:
     found.vrrp_password()
     found.tsig_key()
     found.omapi_key()
+    found.k3s_token()
     return found
 
 
@@ -176,6 +187,10 @@ def _new_vrrp_password() -> bytes:
 
 def _new_hmac_key() -> bytes:
     return base64.b64encode(secrets.token_bytes(HMAC_BYTES)) + b"\n"
+
+
+def _new_token() -> bytes:
+    return secrets.token_hex(16).encode() + b"\n"
 
 
 def _public(path: Path, comment: str = "rpicluster") -> str:

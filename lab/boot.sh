@@ -1,9 +1,11 @@
 #!/bin/sh
 # Becomes one node: puts itself into cgroups of its own, mounts the node's root in a mount namespace that ends
 # with it, and turns into systemd-nspawn.  Nothing it makes outlives the process but empty cgroups.
-# Usage: boot.sh MACHINE FOLDER LAYERS NETNS MIRROR      (LAYERS: overlay lower directories, topmost first)
+# Usage: boot.sh MACHINE FOLDER LAYERS NETNS MIRROR [OPTION...]
+#   LAYERS: overlay lower directories, topmost first; OPTION: of systemd-nspawn
 set -eu
 machine=$1 folder=$2 layers=$3 netns=$4 mirror=$5
+shift 5
 echo $$ >"$folder/pid"
 
 if [ -d /run/systemd/system ]; then
@@ -46,4 +48,4 @@ exec unshare --mount --propagation private sh -euc '
   exec systemd-nspawn --quiet --register=no "$@" --boot --machine="$machine" --directory="$folder/root" \
     --network-namespace-path="$netns" --console=pipe --capability=all --resolv-conf=off --timezone=off \
     --link-journal=no --bind-ro="$mirror:/srv/mirror"
-' sh "$machine" "$folder" "$layers" "$netns" "$mirror" $keep
+' sh "$machine" "$folder" "$layers" "$netns" "$mirror" $keep "$@"

@@ -116,11 +116,11 @@ def image(site: Site, say: Say) -> Path:
 
 
 def package_lists(provision: Path) -> dict[str, list[str]]:
-    """What each group's provisioner installs: its `packages.txt`, comments left out."""
+    """What each group's provisioner may install: its `packages.txt`, `packages-*.txt`, comments left out."""
     lists: dict[str, list[str]] = {}
-    for file in sorted(provision.glob("*/packages.txt")):
+    for file in sorted(provision.glob("*/packages*.txt")):
         lines = (line.split("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines())
-        lists[file.parent.name] = [line for line in lines if line]
+        lists.setdefault(file.parent.name, []).extend(line for line in lines if line)
     return lists
 
 
@@ -142,7 +142,7 @@ def mirror(site: Site, vanilla: Path, provision: Path, say: Say) -> Path:
             for group, names in lists.items():
                 wanted = sorted({*lists.get("base", []), *names})
                 _run(
-                    f"the packages of provision/{group}/packages.txt",
+                    f"the packages of provision/{group}",
                     [*apt, "install", "--download-only", "--yes", "--no-install-recommends", *wanted], log,
                 )  # fmt: skip
             for package in (Path(scratch) / "cache/archives").glob("*.deb"):

@@ -15,13 +15,15 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from cluster import artifacts
 from cluster.errors import ClusterError, InputError, Unreachable
 from cluster.inventory import Inventory
-from cluster.probes import clock, dns, icmp
+from cluster.probes import clock, dns, icmp, k3s
 from cluster.wait import Deadline, until
 from lab import network
 from lab.image import image, mirror
@@ -117,9 +119,19 @@ class Lab:
             waits.append(
                 partial(until, look, lambda reply: 0 < reply.stratum < 16, deadline=deadline, what=f"{name}: NTP")
             )
+        for node in inventory.k3s_nodes:
+            waits.append(partial(self._wait_k3s, node.name, deadline))
         floating = partial(icmp.ping, str(inventory.network.floating), 0.3)
         waits.append(partial(until, floating, lambda _: True, deadline=deadline, what="the floating address"))
         return waits
+
+    def _wait_k3s(self, name: str, deadline: Deadline) -> None:
+        """Until the node's K3s works, where it has one."""
+        node = self.nodes[name]
+        if any((Path(layer) / k3s.READY.lstrip("/")).exists() for layer in node.layers()):
+            ready = node.command([k3s.READY])
+            until(lambda: subprocess.run(ready, capture_output=True, timeout=30, check=False).returncode == 0,
+                  deadline=deadline, every=0.5, what=f"{name}: K3s")  # fmt: skip
 
     def _boot_order(self) -> Iterator[VirtualNode]:
         """Statically addressed nodes first: the others get their addresses from them."""
@@ -229,7 +241,17 @@ class Lab:
         # The operator's own certificate is renewed every few days, and no node has it.
         secrets = [path for path in sorted((self.inventory.state / "secrets").glob("*")) if path.suffix != ".pub"]
         return digest([tree.name, packages.name, self.inventory.path, SOURCES / "provision",
-                       SOURCES / "lab/node.py", *secrets])  # fmt: skip
+                       SOURCES / "lab/node.py", *secrets, *self._artifacts()])  # fmt: skip
+
+    def _artifacts(self) -> list[str]:
+        """The hashes of what K3s is installed from, as far as it is at hand."""
+        plan = self.inventory.k3s
+        names = [] if plan is None else [plan.binary, *plan.images]
+        found = []
+        for name in names:
+            with suppress(artifacts.ArtifactMissing):
+                found.append(artifacts.find(self.inventory, name).sha256)
+        return found
 
     def _snapshot(self) -> Path | None:
         if not (self.inventory.state / "secrets").is_dir():

@@ -23,6 +23,9 @@ from lab import network
 from lab.site import Site
 
 BOOT = Path(__file__).with_name("boot.sh")
+FIT_FOR_K3S = Path(__file__).with_name("fit-for-k3s.sh")
+#: For K3s: runc makes keyrings, and the kubelet reads the kernel's messages; the host's are not the node's, so none.
+K3S_OPTIONS = ("--system-call-filter=@keyring", "--bind=/dev/null:/dev/kmsg")
 _POWEROFF = signal.SIGRTMIN + 4  # systemd(1): start poweroff.target
 
 
@@ -78,6 +81,8 @@ class VirtualNode:
         group = self.inventory.groups[self.inventory.nodes[self.name].group]
         if group.addressing == "static":
             self._give_address()
+        if self._runs_k3s():
+            self._make_fit_for_k3s()
 
     def _give_address(self) -> None:
         """A static address from the lab, where a real cluster would have it from the first set-up."""
@@ -90,6 +95,26 @@ class VirtualNode:
             f"[Network]\nAddress={address}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
         )
 
+    def layers(self) -> list[Path]:
+        """What the node's root is made of, topmost first."""
+        return [self.upper, *map(Path, (self.folder / "layers").read_text().split(":"))]
+
+    def _runs_k3s(self) -> bool:
+        return self.name in {node.name for node in self.inventory.k3s_nodes}
+
+    def _make_fit_for_k3s(self) -> None:
+        """What K3s finds on a computer and a container lacks, made before it starts."""
+        folder = self.upper / "etc/systemd/system/k3s.service.d"
+        folder.mkdir(parents=True)
+        script = "/usr/local/sbin/lab-fit-for-k3s"
+        (folder / "lab.conf").write_text(
+            f"# A container lacks some of what K3s wants.\n[Service]\nExecStartPre={script}\n"
+        )
+        target = self.upper / script.lstrip("/")
+        target.parent.mkdir(parents=True)
+        shutil.copyfile(FIT_FOR_K3S, target)
+        target.chmod(0o755)
+
     def on(self) -> None:
         """Power on: plug the node in and start it; nothing if it is running.  Does not wait for services.
 
@@ -101,10 +126,11 @@ class VirtualNode:
         if not (self.folder / "layers").exists():
             raise ClusterError(f"lab: {self.name} does not exist; `python -m lab up` makes it")
         network.plug(self.site, self.inventory, self.name)
+        options = K3S_OPTIONS if self._runs_k3s() else ()
         with (self.folder / "console.log").open("ab") as console:
             subprocess.Popen(
                 [str(BOOT), self.site.machine(self.name), str(self.folder), (self.folder / "layers").read_text(),
-                 str(self.site.netns(self.name)), (self.folder / "mirror").read_text()],
+                 str(self.site.netns(self.name)), (self.folder / "mirror").read_text(), *options],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, cwd="/",
             )  # fmt: skip
         try:

@@ -16,10 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster import artifacts
 from cluster.errors import InputError
 
-HOME_VARIABLE = "RPICLUSTER_HOME"
-DEFAULT_HOME = Path("/var/lib/rpicluster")
 NETNS = Path("/run/netns")
 
 
@@ -33,7 +32,7 @@ class Site:
     @classmethod
     def of(cls, root: Path) -> Site:
         """The lab that belongs to the checkout at `root`."""
-        return cls(root.resolve(), Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME))
+        return cls(root.resolve(), artifacts.home())
 
     @property
     def tag(self) -> str:

@@ -15,7 +15,7 @@ from cluster import inventory as inventories
 from cluster import journal, power, secrets
 from cluster.errors import ClusterError, InputError
 from cluster.inventory import Inventory
-from provision import render, show, signed
+from provision import k3s, render, show, signed
 from provision.order import Provisioning, targets
 from provision.settle import settle
 
@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
         names = targets(inventory, options.target)
         if options.bundle is not None:
             return write_bundle(inventory, names, options.bundle)
+        k3s.obtain(inventory, names, say)  # before the LAN is entered, which may have no way out
         power.enter(inventory)
         journal.check(inventory.state)
         return provision(inventory, names, check=options.check, as_json=options.json)
@@ -60,6 +61,11 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("provision: interrupted; steps under way end by themselves, run it again to finish", file=sys.stderr)
         return 130
+
+
+def say(text: str) -> None:
+    """Something that is told before there is a screen for it."""
+    print(f"provision: {text}", file=sys.stderr, flush=True)
 
 
 def provision(inventory: Inventory, names: Sequence[str], *, check: bool, as_json: bool) -> int:

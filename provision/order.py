@@ -22,7 +22,7 @@ from cluster.inventory import Inventory
 from cluster.node import Fleet, Node
 from cluster.secrets import Secrets
 from cluster.wait import Deadline, WaitTimeout, until
-from provision import render, runner, signed
+from provision import k3s, render, runner, signed
 from provision.runner import Line, Outcome
 
 ALL = "all"
@@ -122,7 +122,10 @@ class Provisioning:
 
     def run(self) -> list[Outcome]:
         """Provision every node and return what each came to; one node's trouble stops no other."""
-        order = sorted(self.names, key=lambda name: (name not in self.pair, self._by_dhcp(name)))
+        order = sorted(
+            self.names,
+            key=lambda name: (name not in self.pair, self._by_dhcp(name), k3s.role(self.inventory, name) == "agent"),
+        )
         done = self.fleet.each(self._one, order, limit=AT_ONCE)
         found: dict[str, Outcome] = {}
         for name, result in done.items():
@@ -171,6 +174,8 @@ class Provisioning:
             for line in lines:
                 self.say(name, line)
             files |= signed.files(self.inventory, self.inventory.nodes[name], self.secrets)
+            if not self.check:
+                self._bring(name, link)
             lines += runner.run(link, files, check=self.check, say=partial(self._heard, name))
             outcome = runner.outcome(name, group, lines, time.monotonic() - began)
         except ClusterError as error:
@@ -182,6 +187,13 @@ class Provisioning:
             self._gate.report(name, serves=outcome.ok)
         self.say(name, Line("end", outcome.error or "ok"))
         return outcome
+
+    def _bring(self, name: str, link: Node) -> None:
+        """What the node's K3s needs: its files, and its name."""
+        plan, wanted = self.inventory.k3s, k3s.files(self.inventory, self.inventory.nodes[name])
+        k3s.send(link, wanted)
+        if wanted and plan is not None and name != plan.server:
+            k3s.free_name(link, self.fleet[plan.server])
 
     def _heard(self, name: str, line: Line) -> None:
         if line.kind == "reached" and line.text == "dhcp":

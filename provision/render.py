@@ -1,4 +1,6 @@
-"""What a node is sent: scripts as they are, templates filled in.  Pure, apart from reading this folder and the pins.
+"""What a node is sent: scripts as they are, templates filled in.
+
+Pure, apart from reading this folder, the pins and the artifacts.
 
 A bundle is a folder of its own on the node: `lib.sh`, `run.sh`, `params.sh` (the few values scripts need by
 name), `steps` (what runs, in order), and one folder a room (`base`, then the node's group) with its scripts,
@@ -17,12 +19,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory, Node, Record
+from cluster.k3s import at_hand
 from cluster.secrets import Secrets
+from provision import k3s
 
 HERE = Path(__file__).parent
 BASE = "base"  # the room of every node
 COMMON = ("lib.sh", "run.sh")
-PACKAGES = "packages.txt"
+PACKAGES = "packages*.txt"
 LAST = "90"
 KEYS = "base/authorized_keys"  # what first contact installs, too
 TXT_CHUNK = 255  # octets in one character-string: RFC 1035 section 3.3
@@ -91,7 +95,7 @@ def bundle(
             if path.suffix == ".j2":
                 text = environment.get_template(name).render(values, managed=managed(inventory, name))
                 files[name.removesuffix(".j2")] = text.encode()
-            elif path.is_file() and (within or path.suffix == ".sh" or path.name == PACKAGES):
+            elif path.is_file() and (within or path.suffix == ".sh" or path.match(PACKAGES)):
                 files[name] = path.read_bytes()
     source = managed(inventory, "render.py")
     files["steps"] = _lines(f"# {source}", *order)
@@ -138,6 +142,20 @@ def _values(inventory: Inventory, node: Node, secrets: Secrets) -> dict[str, Any
         "time_servers": [str(inventory.nodes[name].address) for name in inventory.ntp.servers],
         "zones": zones(inventory),
         "known_hosts": known_hosts(inventory, node.group),
+        "k3s": _k3s(inventory, node),
+    }
+
+
+def _k3s(inventory: Inventory, node: Node) -> dict[str, Any]:
+    """What K3s is to be on a node; its role is empty where it is not to be."""
+    plan = inventory.k3s
+    return {
+        "role": k3s.role(inventory, node.name),
+        "server": plan.server if plan else "",
+        "port": str(plan.port) if plan else "",
+        "version": inventory.artifacts[plan.binary].version if plan else "",
+        "image": k3s.IMAGE,
+        "disabled": at_hand(inventory).disabled,
     }
 
 
@@ -161,6 +179,10 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
         "HTTP_USER": inventory.http.user,
         "MPI_USER": inventory.mpi.user,
         "DISTCC_PORT": str(inventory.distcc.port),
+        **{
+            f"K3S_{name.upper()}": _k3s(inventory, node)[name]
+            for name in ("role", "server", "port", "version", "image")
+        },
         "DNS_ROLE": {dns.primary: "primary", dns.secondary: "secondary"}.get(node.name, "none"),
     }
     lists: Mapping[str, list[str]] = {
@@ -169,6 +191,7 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
         "PARTNERS": [str(peer.address) for peer in peers],
         "SSH_PORTS": [str(port) for port in inventory.groups[node.group].ssh_ports],
         "TLS_SERVICES": list(inventory.authority.serves),
+        "K3S_FILES": [word for found, place in k3s.files(inventory, node) for word in (found.sha256, place)],
         "ZONES": [zone.name for zone in zones(inventory)],
         "ZONE_FILES": [zone.file for zone in zones(inventory)],
     }

@@ -8,6 +8,7 @@ import pytest
 
 from specs.base import checks
 from specs.base import looks as base
+from specs.compute import kube as kubes
 from specs.compute import looks as compute
 from specs.lanservices import booting, webs
 from specs.lanservices import looks as seen
@@ -21,6 +22,7 @@ clocks = look(seen.clocks)
 all_checks = look(checks.all_checks, 1.0)
 all_doors = look(base.all_doors)
 all_facts = look(base.all_facts)
+canary = look(kubes.canary, 6.5, heavy=True)
 dhcp_impatient = look(seen.dhcp_impatient, 2.5)
 dhcp_leases = look(seen.dhcp_leases, 2.4)
 dhcp_offers = look(seen.dhcp_offers, 2.5)
@@ -30,6 +32,7 @@ dhcp_reservations = look(seen.dhcp_reservations, 1.5)
 herds = look(compute.herds, 5.0, heavy=True)
 http_pages = look(webs.http_pages)
 http_webs = look(webs.http_webs)
+kube = look(kubes.kube, 2.0)
 mpi_job = look(compute.mpi_job, 6.0, heavy=True)
 ntp_replies = look(seen.ntp_replies)
 standings = look(seen.standings)

@@ -26,6 +26,7 @@ SERVICES = {
     "http": "Web server (BusyBox httpd)",
     "mpi": "MPI (MPICH)",
     "distcc": "Compilers (distcc)",
+    "k3s": "Kubernetes (K3s)",
 }
 """What a key begins with, and the heading it stands under."""
 
@@ -210,6 +211,31 @@ LINES = {
     ),
     "distcc-herd": Line("A real build over the whole herd comes to the same program.", "distcc(1), pump(1)"),
     "distcc-killed": Line("A volunteer that dies meanwhile is named, and the build succeeds.", "distcc(1)"),
+    # ------------------------------------------------------------ K3s
+    "k3s-api": Line("The server's API is ready, with each of its checks.", "Kubernetes: API health endpoints"),
+    "k3s-nodes": Line("Exactly the declared nodes have joined, are ready and take pods.", "Kubernetes: Nodes"),
+    "k3s-leases": Line("Each has given a sign of life within the time in which it must.", "Kubernetes: Leases"),
+    "k3s-versions": Line("All are of the version that the inventory says.", "Kubernetes: Version skew policy"),
+    "k3s-system": Line(
+        "Of its own parts runs what is declared, and no pod is in trouble.", "docs.k3s.io: Packaged components"
+    ),
+    "k3s-secret": Line("The token that lets nodes join is read by nobody else.", "docs.k3s.io: Token"),
+    "k3s-canary": Line(
+        "Work of as many pods as nodes is spread over all of them.", "Kubernetes: Topology spread constraints"
+    ),
+    "k3s-service": Line("It answers every node, by its service and from pod to pod's node.", "Kubernetes: Service"),
+    "k3s-dns": Line("Its name is resolved within K3s.", "Kubernetes: DNS for services and pods"),
+    "k3s-lost": Line(
+        "A node that is lost is not ready once it was silent for the grace period that the cluster itself tells.",
+        "Kubernetes: Nodes, node controller",
+    ),
+    "k3s-replaced": Line(
+        "Its pods are replaced once they have been tolerated for the time that they themselves tell.",
+        "Kubernetes: Taint based evictions",
+    ),
+    "k3s-left-out": Line("Then no service leads to it, and all that is asked is answered.", "Kubernetes: Service"),
+    "k3s-back": Line("When it is back, it is ready again.", "ours"),
+    "k3s-server": Line("Without the server, pods that run go on answering.", "docs.k3s.io: Architecture"),
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 from cluster.facts import Facts
 from cluster.inventory import Inventory
 from cluster.node import Node
-from cluster.probes import mpi
+from cluster.probes import k3s, mpi
 from specs.base import expected
 from specs.compute import looks as compute
 
@@ -80,6 +80,10 @@ def test_only_the_groups_services_can_be_reached(node: Node, facts: Facts, inven
         may |= {("tcp", port) for port in (plan.port, plan.peer_port, plan.omapi_port)}
     if group == compute.GROUP:
         may.add(("tcp", inventory.distcc.port))
+    if inventory.k3s is not None and inventory.node(node.name) in inventory.k3s_nodes:
+        may |= {("tcp", k3s.KUBELET_PORT), ("udp", k3s.VXLAN_PORT)}
+        if node.name == inventory.k3s.server:
+            may.add(("tcp", inventory.k3s.port))
     found = {door: who for door, who in reachable(node, facts).items() if who not in mpi.PROCESSES}
     strange = [f"{process or 'the kernel'} on {protocol} {port}" for (protocol, port), process in found.items()
                if (protocol, port) not in may]  # fmt: skip

@@ -162,6 +162,27 @@ ELSEWHERE = {
         )
     },
     "lanservices/test_ntp.py::TestOnTheWire::test_it_answers_as_a_server": "tests/unit/test_specs_of_services.py",
+    # Without its artifacts there is no K3s to break; where they are, tests/red/k3s.py does.
+    **{
+        f"compute/test_k3s.py::test_{name}": "tests/unit/test_specs_of_k3s.py"
+        for name in (
+            "the_api_is_ready", "nobody_else_has_joined", "the_node_is_ready", "it_takes_pods",
+            "its_address_is_the_inventorys", "its_sign_of_life_is_fresh", "its_version_is_the_inventorys",
+            "the_servers_version_is_the_inventorys", "its_container_runtime_is_that_of_the_others",
+            "of_its_own_runs_what_is_declared", "no_pod_is_in_trouble", "nobody_else_reads_its_token",
+            "a_canary_sits_on_every_node", "the_service_leads_to_every_canary", "the_service_answers_it_every_time",
+            "it_reaches_the_canary_of_the_next", "the_canarys_name_is_resolved",
+        )
+    },
+    **{
+        f"compute/test_losing_k3s.py::test_{name}": "tests/unit/test_specs_of_k3s.py"
+        for name in (
+            "it_is_not_ready_once_its_grace_is_over", "its_pods_are_replaced_once_they_are_tolerated_no_more",
+            "nobody_is_led_to_it", "those_that_are_left_hear_an_answer_every_time",
+            "it_is_ready_again_when_it_is_back", "without_the_server_pods_go_on_answering",
+            "no_pod_was_started_anew_for_it",
+        )
+    },
     # A server that goes with the lie takes the clients along, whatever they do; and what is cut moves nobody at all.
     **{
         f"lanservices/test_ntp_faults.py::test_{name}": "tests/unit/test_specs_of_services.py"

@@ -42,6 +42,8 @@ def test_package_lists_leave_comments_out(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base/packages.txt").write_text("# all nodes\ncurl   # fetches\n\nlsof\n")
     assert package_lists(tmp_path) == {"base": ["curl", "lsof"]}
+    (tmp_path / "base/packages-more.txt").write_text("ipset # sets\n")
+    assert sorted(package_lists(tmp_path)["base"]) == ["curl", "ipset", "lsof"]
 
 
 def test_digest_changes_with_any_file_and_any_name(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_every_rendered_file_says_that_it_is_managed_and_from_where(
     bundles: dict[str, dict[str, bytes]], name: str
 ) -> None:
     for path, content in bundles[name].items():
-        if path.endswith((".sh", "packages.txt")) and path != "params.sh":
+        if (path.endswith(".sh") or "/packages" in path) and path != "params.sh":
             continue
         first, *more = content.decode().splitlines()
         if first.startswith("#!"):
@@ -69,6 +69,7 @@ def test_nothing_is_left_unrendered(bundles: dict[str, dict[str, bytes]], name: 
         assert content.endswith(b"\n"), path
         if not path.endswith(".sh"):
             markup = path.endswith((".html", ".svg", ".c")) or text.startswith("#!")  # a script has redirections
+            text = re.sub(r"{{ \.NodeConfig\.\S+ }}", "", text)  # K3s fills these in
             assert not re.search(r"{{|{%|None|IPv4Address" + ("" if markup else "|<"), text), path
 
 
@@ -124,6 +125,8 @@ def test_secrets_go_only_where_they_are_used(inventory: Inventory, bundles: dict
             found = {path for path, content in files.items() if secret in content}
             assert found == (paths if name in ("alpha", "beta") else set())
         keys = {path for path, content in files.items() if b"PRIVATE KEY" in content}
+        tokens = {path for path, content in files.items() if made.k3s_token().encode() in content}
+        assert tokens == ({"compute/k3s-config.yaml"} if inventory.node(name) in inventory.k3s_nodes else set())
         assert keys == ({"compute/mpi-key"} if inventory.node(name).group == "compute" else set())
         assert not any(made.ssh_key.read_bytes() in content for content in files.values()), "the operator's own"
 

@@ -112,7 +112,7 @@ def test_a_step_says_what_it_is_and_how_to_run_it_by_hand(path: Path) -> None:
 
 
 def test_package_lists_are_one_name_a_line() -> None:
-    for path in PROVISION.glob("*/packages.txt"):
+    for path in PROVISION.glob("*/packages*.txt"):
         names = [line.split("#")[0].strip() for line in path.read_text().splitlines()]
         names = [name for name in names if name]
         assert names == sorted(set(names)), path

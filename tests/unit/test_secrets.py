@@ -15,7 +15,7 @@ from cluster.errors import InputError
 from cluster.inventory import Inventory, default_path, parse
 from cluster.secrets import Secrets, ensure
 
-FILES = ("ssh_key", "ssh_key.pub", "mpi_key", "ssh_ca", "tls_ca", "vrrp_password", "tsig_key", "omapi_key")
+FILES = ("ssh_key", "ssh_key.pub", "mpi_key", "ssh_ca", "tls_ca", "vrrp_password", "tsig_key", "omapi_key", "k3s_token")
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_modes_that_were_loosened_are_tightened(inventory: Inventory) -> None:
     assert stat.S_IMODE(secrets.ssh_key.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("name", ["ssh_key", "vrrp_password", "tsig_key", "omapi_key"])
+@pytest.mark.parametrize("name", ["ssh_key", "vrrp_password", "tsig_key", "omapi_key", "k3s_token"])
 @pytest.mark.parametrize("damage", [b"", b"no secret\n", b"\xff\xfe"])
 def test_a_damaged_secret_is_named_never_replaced_and_never_quoted(
     inventory: Inventory, name: str, damage: bytes
@@ -122,7 +122,7 @@ def test_a_place_that_cannot_be_used_is_one_clear_line(inventory: Inventory) -> 
 def test_no_value_is_ever_shown(inventory: Inventory) -> None:
     secrets = ensure(inventory)
     for shown in (repr(secrets), str(secrets), f"{secrets}", repr([secrets]), repr(vars(secrets))):
-        keys = (secrets.tsig_key(), secrets.omapi_key(), secrets.ssh_key.read_text().split()[5])
+        keys = (secrets.tsig_key(), secrets.omapi_key(), secrets.k3s_token(), secrets.ssh_key.read_text().split()[5])
         for value in (secrets.vrrp_password(), *keys):
             assert value not in shown
     with pytest.raises(AttributeError):

@@ -1,0 +1,105 @@
+#!/bin/bash
+# K3s: from files that were brought here before (K3S_FILES: hash and place of each), without a way out to the internet.
+# Takes its values and files from the bundle it lies in; see lib.sh for how to run it by hand.
+. "${BASH_SOURCE[0]%/*}/../lib.sh"
+
+data=/var/lib/rancher/k3s
+staged=$STATE/artifacts    # where files wait whose place this step decides
+ready=/opt/cluster/compute/k3s-ready
+
+[ -n "$K3S_ROLE" ] || exit 0
+if [ ${#K3S_FILES[@]} = 0 ]; then
+  echo "K3s is left out: its binary is missing where the nodes are configured from"
+  exit 0
+fi
+
+# The kernel counts no memory on a Pi unless it is told to at boot.
+cmdline=/boot/firmware/cmdline.txt
+[ -e "$cmdline" ] || cmdline=/boot/cmdline.txt
+if [ -e "$cmdline" ] && ! in_container; then
+  words=$(head -n 1 "$cmdline")
+  for word in cgroup_memory=1 cgroup_enable=memory; do [[ " $words " == *" $word "* ]] || words+=" $word"; done
+  echo "$words" >"$BUNDLE/cmdline"
+  cmp -s "$BUNDLE/cmdline" "$cmdline" || {
+    changed "$cmdline"
+    [ -n "$CHECK" ] || cat "$BUNDLE/cmdline" >"$cmdline"    # a FAT file system: no owner, no mode
+  }
+  if [ -z "$CHECK" ] && ! grep -qw memory /sys/fs/cgroup/cgroup.controllers 2>/dev/null &&
+    ! awk '$1 == "memory" && $4 == 1 { found = 1 } END { exit !found }' /proc/cgroups; then
+    fail "the kernel counts no memory until the node is rebooted: reboot it, then provision it again"
+  fi
+fi
+
+ensure_packages "$BUNDLE/compute/packages-k3s.txt"
+
+# --- the files
+
+# place HASH FILE MODE: what was brought here goes to its place, if it is what it should be.
+place() {
+  [ -f "$2" ] && [ "$(sha256sum <"$2")" = "$1  -" ] && [ "$(stat -c %04a -- "$2")" = "$3" ] && return
+  changed "$2"
+  [ -z "$CHECK" ] || return 0
+  mkdir -p -- "${2%/*}"
+  if [ -f "$2" ] && [ "$(sha256sum <"$2")" = "$1  -" ]; then
+    chmod "$3" "$2"
+  else
+    [ "$(sha256sum <"$staged/$1")" = "$1  -" ] || fail "$staged/$1 is not what was sent; provision again"
+    chmod "$3" "$staged/$1"
+    chown root:root "$staged/$1"
+    mv -fT -- "$staged/$1" "$2"
+  fi
+}
+for ((i = 0; i < ${#K3S_FILES[@]}; i += 2)); do
+  mode=0600
+  [ "${K3S_FILES[i + 1]}" != /usr/local/bin/k3s ] || mode=0755
+  place "${K3S_FILES[i]}" "${K3S_FILES[i + 1]}" "$mode"
+done
+for name in kubectl crictl ctr; do ensure_link k3s "/usr/local/bin/$name"; done
+
+# An image of our own, of this node's BusyBox alone: what holds a pod's network (pause), and what the canary is made of.
+make_image() {
+  local root=$BUNDLE/image layer arch name
+  local -a tar=(tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=ustar)
+  mkdir -p "$root/layer/bin" "$root/layer/tmp"
+  chmod 1777 "$root/layer/tmp"
+  cp /bin/busybox "$root/layer/bin/busybox"
+  for name in sh httpd wget nslookup sleep; do ln -s busybox "$root/layer/bin/$name"; done
+  "${tar[@]}" -C "$root/layer" -cf "$root/layer.tar" .
+  layer=$(sha256sum <"$root/layer.tar" | cut -d' ' -f1)
+  arch=$(dpkg --print-architecture)
+  printf '{"architecture":"%s","os":"linux","created":"1970-01-01T00:00:00Z","config":{"Env":["PATH=/bin"],"Cmd":["/bin/sleep","2147483647"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+    "${arch/armhf/arm}" "$layer" >"$root/config.json"
+  printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$K3S_IMAGE" >"$root/manifest.json"
+  "${tar[@]}" -C "$root" -cf "$BUNDLE/rpicluster.tar" manifest.json config.json layer.tar
+}
+if [ -z "$CHECK" ] || [ -x /bin/busybox ]; then
+  make_image
+  stage "$BUNDLE/rpicluster.tar" "$data/agent/images/rpicluster.tar" 0600 root:root
+fi
+
+# --- the configuration
+
+cp "$BUNDLE/compute/k3s-config.yaml" "$BUNDLE/k3s-config"
+# An overlay cannot lie upon another one.
+[ "$(stat -f -c %T /var/lib)" != overlayfs ] || echo "snapshotter: native" >>"$BUNDLE/k3s-config"
+stage "$BUNDLE/k3s-config" /etc/rancher/k3s/config.yaml 0600 root:root
+printf '# %s\n' "Managed by $CLUSTER from provision/compute/40-k3s.sh: what K3s was started with" "${K3S_FILES[@]}" >"$BUNDLE/k3s-files"
+stage "$BUNDLE/k3s-files" /etc/rancher/k3s/files 0644 root:root
+# CAP_SYS_RESOURCE, bit 24 of capabilities(7).
+if ((!(0x$(awk '/^CapBnd:/ { print $2 }' /proc/self/status) >> 24 & 1))); then
+  stage "$BUNDLE/compute/k3s-containerd.toml" "$data/agent/etc/containerd/config.toml.tmpl" 0600 root:root
+fi
+stage "$BUNDLE/compute/k3s.service" /etc/systemd/system/k3s.service 0644 root:root
+
+install_file "$BUNDLE/compute/k3s-ready" "$ready" 0750 root:root
+
+check_k3s() { systemd-analyze verify --man=no "$1/etc/systemd/system/k3s.service" && [ "$(/usr/local/bin/k3s --version | awk 'NR == 1 { print $3 }')" = "$K3S_VERSION" ]; }
+server_answers() { curl -s -k -m 5 "https://$K3S_SERVER:$K3S_PORT/ping" | grep -x pong; }
+
+# Who joins waits for the server, which may be on its way at this moment.
+if [ -z "$CHECK" ] && [ "$K3S_ROLE" = agent ]; then
+  await 240 server_answers || fail "K3s's server $K3S_SERVER does not answer on port $K3S_PORT; provision $K3S_SERVER first"
+fi
+# shellcheck disable=SC2034  # checked_install's
+VERIFY_S=180    # a Pi imports images and makes its first pods' network in a minute or two
+checked_install k3s check_k3s "$ready"

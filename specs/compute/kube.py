@@ -1,0 +1,316 @@
+"""What is looked at once for all specs about K3s: what its server says, and a canary that nodes ask.
+
+The canary is a deployment of one pod a node and a service, made for one look and removed after it: so scheduler,
+images, network and service are tried, not only remembered.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cluster import k3s as material
+from cluster.errors import ClusterError, NodeError, ProbeFailed
+from cluster.node import Node
+from cluster.probes import k3s
+from cluster.wait import Deadline, until
+from specs.looks import Place
+
+if TYPE_CHECKING:
+    from cluster.inventory import Inventory
+
+IMAGE = "rpicluster.local/busybox:1"
+"""What provisioning has every node make of its own BusyBox (provision/k3s.py)."""
+LABEL = "rpicluster/canary"
+SECTION = "\x1e"
+ASK_S = 40.0  # 1.5 s in the lab; kubectl takes a second or two for each question on a Pi
+CANARY_S = 90.0  # for all of its pods to serve: 5 s in the lab
+OLD_S = 900.0  # a canary that nobody removed for so long is of a run that was killed
+PORT = 8080
+TOLERATED_S = 5  # how long the canary's pods stay on a node that is lost
+
+STATE = r"""
+section() {{ printf '\036%s\n' "$1"; }}
+tls=/var/lib/rancher/k3s/server/tls
+kubectl() {{ timeout 20 {binary} kubectl "$@"; }}
+section now; date -u +%FT%T.%NZ
+section readyz; curl -sS -k -m 20 --cert $tls/client-admin.crt --key $tls/client-admin.key \
+  'https://127.0.0.1:{port}/readyz?verbose' 2>&1
+section version; kubectl version -o json
+section nodes; kubectl get nodes -o json
+section leases; kubectl get leases -n kube-node-lease -o json
+section pods; kubectl get pods -A -o json
+section deployments; kubectl get deployments -n kube-system -o json
+section end
+"""
+
+# One command for each node: $1 is the service, $2 the pod on another node, $3 how often the service is asked.
+ASK = rf"""
+exec 2>&1
+section() {{ printf '\036%s\n' "$1"; }}
+ask() {{ curl -sS -m 5 "http://$1/" || echo "no answer from $1"; }}
+section modes; stat -c '%a %U %n' /etc/rancher/k3s/*.yaml
+section shown; ps -eo args= | awk 'NR == FNR {{ if ($1 == "token:") token = $2; next }}
+  index($0, token) {{ n++ }} END {{ print n + 0 }}' /etc/rancher/k3s/config.yaml -
+section service; i=0; while [ $i -lt "$3" ]; do ask "$1"; i=$((i + 1)); done
+section pod; ask "$2:{PORT}"
+section end
+"""
+
+
+# What the controller manager goes by: since v1.22 it tells only who shows a certificate, before that on another port.
+CONTROLLERS = """
+tls=/var/lib/rancher/k3s/server/tls
+curl -sS -f -k -m 10 --cert $tls/client-admin.crt --key $tls/client-admin.key https://127.0.0.1:10257/configz ||
+  curl -sS -f -m 10 http://127.0.0.1:10252/configz
+"""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """There is no K3s, and `reason` says why nothing can be verified."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Kube:
+    """What the server said, all in one moment, `now` by its own clock."""
+
+    now: datetime
+    checks: tuple[k3s.Check, ...]
+    version: str
+    nodes: Mapping[str, k3s.KubeNode]
+    leases: Mapping[str, k3s.Lease]
+    pods: tuple[k3s.Pod, ...]
+    deployments: tuple[k3s.Deployment, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one node got to hear: from the service, and from the pod on `other`; and how its secrets lie about."""
+
+    other: str
+    service: tuple[str, ...]
+    pod: str
+    modes: tuple[str, ...]
+    shown: int
+
+
+@dataclass(frozen=True)
+class Canary:
+    """The canary: its pods, where its service leads to, what nodes heard, and what its name resolved to."""
+
+    wanted: int
+    pods: tuple[k3s.Pod, ...]
+    endpoints: k3s.Endpoints
+    asked: Mapping[str, Asked | ClusterError]
+    resolved: str | None
+
+
+def absent(inventory: Inventory, server: Node) -> Absent | None:
+    """Why there is no K3s to look at, or None; raises ProbeFailed (`absent`) where there should be one."""
+    if inventory.k3s is None:
+        return Absent("the inventory has no K3s")
+    if server.run(["test", "-x", k3s.READY], sudo=True, deadline=10).code == 0:
+        return None
+    missing = material.at_hand(inventory).missing
+    if missing is not None:
+        return Absent(f"not verified: {missing}")
+    raise ProbeFailed(f"{server.name} has no K3s, although its binary is at hand; run: python -m provision compute",
+                      reason="absent")  # fmt: skip
+
+
+def kubelets(inventory: Inventory) -> list[str]:
+    """The names of the nodes that K3s runs on."""
+    return [node.name for node in inventory.k3s_nodes]
+
+
+def sections(text: str, node: str) -> dict[str, str]:
+    """The parts of what a node said; raises ProbeFailed (`incomplete`)."""
+    parts = [part.partition("\n") for part in text.split(SECTION)[1:]]
+    found = {name.strip(): body for name, _, body in parts}
+    if "end" not in found:
+        raise ProbeFailed(f"{node}: did not tell all of its K3s", reason="incomplete")
+    return found
+
+
+def state(node: Node, port: int) -> Kube:
+    """Ask the server for all; raises ProbeFailed when its API does not answer, and what Node.run raises."""
+    text = node.run(["sh", "-c", STATE.format(binary=k3s.BINARY, port=port)], sudo=True, deadline=ASK_S).text
+    said = sections(text, node.name)
+    return Kube(
+        now=k3s.instant(said["now"].strip()[:26] + "Z"),
+        checks=k3s.readyz(said["readyz"].strip()),
+        version=k3s.version(said["version"]),
+        nodes=k3s.nodes(said["nodes"]),
+        leases=k3s.leases(said["leases"]),
+        pods=k3s.pods(said["pods"]),
+        deployments=k3s.deployments(said["deployments"]),
+    )
+
+
+def kube(place: Place) -> Kube | Absent:
+    """What the server says of the whole, or why it says nothing."""
+    plan = place.inventory.k3s
+    if plan is None:
+        return Absent("the inventory has no K3s")
+    return absent(place.inventory, place.fleet[plan.server]) or state(place.fleet[plan.server], plan.port)
+
+
+def canary(place: Place) -> Canary | Absent:
+    """Put a canary on every node, have every node ask it, and remove it."""
+    if place.inventory.k3s is None:
+        return Absent("the inventory has no K3s")
+    server = place.fleet[place.inventory.k3s.server]
+    why = absent(place.inventory, server)
+    if why is not None:
+        return why
+    names = [node.name for node in place.inventory.k3s_nodes]
+    with standing(server, len(names)) as space:
+        with suppress(ClusterError):  # what is missing is told by the specs, each by its name
+            until(lambda: len(serving(server, space)), lambda n: n == len(names), deadline=CANARY_S, every=0.3,
+                  what="the canary")  # fmt: skip
+        pods = pods_of(server, space)
+        address = kubectl(server, "get", "service", "canary", "-n", space, "-o", "jsonpath={.spec.clusterIP}")
+        points = k3s.endpoints(kubectl(server, "get", "endpoints", "-n", space, "-o", "json"))[0]
+        asked = asked_by(place, names, pods, address.strip())
+        resolved = None
+        if material.at_hand(place.inventory).no_dns is None and pods:
+            resolved = resolve(server, space, pods[0].name)
+    return Canary(len(names), pods, points, asked, resolved)
+
+
+def kubectl(server: Node, *words: str, input: bytes = b"", deadline: float | Deadline = ASK_S) -> str:
+    """What kubectl prints on the server; raises CommandFailed, and what Node.run raises."""
+    return server.run([k3s.BINARY, "kubectl", *words], sudo=True, input=input, deadline=deadline, check=True).text
+
+
+@contextmanager
+def standing(server: Node, replicas: int) -> Iterator[str]:
+    """A canary while this lasts, in a namespace of its own, whose name is told; others' that were left are removed."""
+    space = f"canary-{secrets.token_hex(4)}"
+    found = json.loads(kubectl(server, "get", "namespaces", "-l", LABEL, "-o", "json"))["items"]
+    now = k3s.instant(server.run(["date", "-u", "+%FT%TZ"], deadline=ASK_S, check=True).text.strip())
+    for old in found:
+        if (now - k3s.instant(old["metadata"]["creationTimestamp"])).total_seconds() > OLD_S:
+            kubectl(server, "delete", "namespace", old["metadata"]["name"], "--wait=false")
+    try:
+        kubectl(server, "apply", "-f", "-", input=json.dumps(manifest(space, replicas)).encode())
+        yield space
+    finally:
+        with suppress(NodeError):  # a server that is gone removes it later, as what is left of a run
+            kubectl(server, "delete", "namespace", space, "--wait=false", "--ignore-not-found")
+
+
+def pods_of(server: Node, space: str) -> tuple[k3s.Pod, ...]:
+    """The canary's pods."""
+    return k3s.pods(kubectl(server, "get", "pods", "-n", space, "-o", "json"))
+
+
+def serving(server: Node, space: str) -> tuple[k3s.Pod, ...]:
+    """Those of them that serve: ready, and not on their way out."""
+    return tuple(pod for pod in pods_of(server, space) if pod.ready and not pod.deleting)
+
+
+def asked_by(
+    place: Place, names: list[str], pods: tuple[k3s.Pod, ...], service: str
+) -> dict[str, Asked | ClusterError]:
+    """Have each node ask the service, and the pod on the next of them."""
+    there = {pod.node: pod.address for pod in pods if pod.node and pod.address}
+
+    def ask(node: Node) -> Asked:
+        other = names[(names.index(node.name) + 1) % len(names)]
+        words = ["sh", "-c", ASK, "ask", service, there.get(other, "0.0.0.0"), str(2 * len(names))]
+        said = sections(node.run(words, sudo=True, deadline=ASK_S + 5 * len(names)).text, node.name)
+        lines = {name: tuple(body.split("\n")[:-1]) for name, body in said.items()}
+        return Asked(other, lines["service"], " ".join(lines["pod"]), lines["modes"], int(lines["shown"][0]))
+
+    return place.fleet.each(ask, names, limit=16)
+
+
+def resolve(server: Node, space: str, pod: str) -> str:
+    """What a pod is told when it asks for the canary's name."""
+    words = [k3s.BINARY, "kubectl", "exec", "-n", space, pod, "--", "nslookup", f"canary.{space}.svc.cluster.local"]
+    done = server.run(words, sudo=True, deadline=ASK_S)
+    return (done.text + done.err.decode("utf-8", "replace")).strip()
+
+
+def settings(server: Node) -> k3s.Timing:
+    """When the cluster counts a node as lost, by its own word; raises ProbeFailed, and what Node.run raises."""
+    done = server.run(["sh", "-c", CONTROLLERS], sudo=True, deadline=ASK_S, check=True)
+    return k3s.timing(done.text)
+
+
+def now_of(server: Node) -> datetime:
+    """The time by the server's clock."""
+    seconds = float(server.run(["date", "+%s.%N"], deadline=ASK_S, check=True).text)
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def manifest(space: str, replicas: int) -> dict[str, Any]:
+    """The canary as the API takes it: as many pods as there are nodes, apart from each other where that can be."""
+    labels = {"app": "canary"}
+    tolerations = [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATED_S}
+        for key in (k3s.NOT_READY, k3s.UNREACHABLE)
+    ]
+    serve = f'mkdir -p /tmp/www; echo "$NODE $POD" >/tmp/www/index.html; exec httpd -f -p {PORT} -h /tmp/www'
+    container = {
+        "name": "canary",
+        "image": IMAGE,
+        "imagePullPolicy": "Never",
+        "command": ["/bin/sh", "-c", serve],
+        "env": [
+            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        ],
+        "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "10m", "memory": "8Mi"}},
+        "securityContext": {
+            "runAsUser": 65534,
+            "runAsNonRoot": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    pod = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 1,
+        "tolerations": tolerations,
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": labels},
+            }
+        ],
+        "containers": [container],
+    }
+    things = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space, "labels": {LABEL: ""}}},
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "canary", "namespace": space},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": pod},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "canary", "namespace": space},
+            "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": PORT}]},
+        },
+    ]
+    return {"apiVersion": "v1", "kind": "List", "items": things}
