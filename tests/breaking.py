@@ -67,6 +67,8 @@ class Round:
     slow: bool = False
     profile: str = PRODUCTION
     """Whose timers the nodes have meanwhile."""
+    needs: tuple[str, ...] = ()
+    """Artifacts without which there is nothing to break."""
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,18 @@ from tempfile import NamedTemporaryFile
 
 import pytest
 
+from cluster import artifacts
+from cluster.artifacts import ArtifactMissing
 from cluster.errors import ClusterError
-from cluster.inventory import PRODUCTION, Inventory
+from cluster.inventory import PRODUCTION, Inventory, load
 from cluster.node import Fleet
 from lab.lab import Lab
 from tests.breaking import Break, Played, Round, covered, play, unexpected, wrong_about
 from tests.outcomes import Result
-from tests.red import base, compute, dhcp, dns, files, firewall, floating_address, nodes, ntp, single_nodes
+from tests.red import base, compute, dhcp, dns, files, firewall, floating_address, k3s, nodes, ntp, single_nodes
 
 ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = load()
 ALL = (
     *nodes.ROUNDS,
     *single_nodes.ROUNDS,
@@ -34,6 +37,7 @@ ALL = (
     *files.ROUNDS,
     *firewall.ROUNDS,
     *compute.ROUNDS,
+    *k3s.ROUNDS,
 )
 ROUNDS = tuple(sorted(ALL, key=lambda chosen: chosen.profile != PRODUCTION))  # nodes are given other timers once
 
@@ -73,6 +77,7 @@ LONG = frozenset(
         "dns: news that is not told",
         "dns: a secondary that asks too seldom",
         "ntp: a cluster that believes a liar",
+        "k3s: nodes that take no work, and work that does not run",
     }
 )
 """Rounds that take 35 to 60 s each, four minutes together: played with --long."""
@@ -81,7 +86,13 @@ assert {chosen.name for chosen in ROUNDS} >= LONG
 
 def marks(chosen: Round) -> list[pytest.MarkDecorator]:
     """What pytest is told of a round's tests."""
-    return [pytest.mark.long] if chosen.name in LONG else []
+    found = [pytest.mark.long] if chosen.name in LONG else []
+    for name in chosen.needs:
+        try:
+            artifacts.find(SHIPPED, name)
+        except ArtifactMissing as missing:
+            found.append(pytest.mark.skip(reason=f"not verified: {missing}"))
+    return found
 
 
 each_round = pytest.mark.parametrize(
