@@ -43,6 +43,7 @@ place() {
   if [ -f "$2" ] && [ "$(sha256sum <"$2")" = "$1  -" ]; then
     chmod "$3" "$2"
   else
+    [ -f "$staged/$1" ] || fail "$2 is missing; copy the file with SHA-256 $1 to $staged/$1, or provision from the harness"
     [ "$(sha256sum <"$staged/$1")" = "$1  -" ] || fail "$staged/$1 is not what was sent; provision again"
     chmod "$3" "$staged/$1"
     chown root:root "$staged/$1"
@@ -67,8 +68,11 @@ make_image() {
   "${tar[@]}" -C "$root/layer" -cf "$root/layer.tar" .
   layer=$(sha256sum <"$root/layer.tar" | cut -d' ' -f1)
   arch=$(dpkg --print-architecture)
-  printf '{"architecture":"%s","os":"linux","created":"1970-01-01T00:00:00Z","config":{"Env":["PATH=/bin"],"Cmd":["/bin/sleep","2147483647"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
-    "${arch/armhf/arm}" "$layer" >"$root/config.json"
+  cat >"$root/config.json" <<END
+{"architecture": "${arch/armhf/arm}", "os": "linux", "created": "1970-01-01T00:00:00Z",
+ "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 2147483647 & wait"]},
+ "rootfs": {"type": "layers", "diff_ids": ["sha256:$layer"]}}
+END
   printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$K3S_IMAGE" >"$root/manifest.json"
   "${tar[@]}" -C "$root" -cf "$BUNDLE/rpicluster.tar" manifest.json config.json layer.tar
 }
