@@ -270,7 +270,10 @@ def _artifacts(parts: Parts) -> Mistakes:
         if artifact.url is not None and artifact.sha256 is None:
             yield ("artifacts", name, "url"), "what is downloaded needs a hash to be compared with; add `sha256: ...`"
         if artifact.file in files:
-            yield ("artifacts", name, "file"), f"{artifact.file} is already the file of {files[artifact.file]}; give it one of its own"
+            yield (
+                ("artifacts", name, "file"),
+                f"{artifact.file} is already the file of {files[artifact.file]}; give it one of its own",
+            )
         files.setdefault(artifact.file, name)
 
 
