@@ -134,6 +134,18 @@ ensure_lines() {
   install_file "$part" "$2" "$3" "$4"
 }
 
+# ensure_words FILE WORD...: the one line of FILE, what the kernel is told at boot, has these words; others are kept.
+# Its place may be a FAT file system, which knows no owners and no modes.
+ensure_words() {
+  local file=$1 line word
+  shift
+  line=$(head -n 1 -- "$file")
+  for word; do [[ " $line " == *" $word "* ]] || line+=" $word"; done
+  [ "$line" != "$(head -n 1 -- "$file")" ] || return 0
+  changed "$file"
+  [ -n "$CHECK" ] || { echo "$line" >"$file.rpicluster" && mv -fT -- "$file.rpicluster" "$file"; }
+}
+
 # ensure_group NAME
 ensure_group() {
   getent group "$1" >/dev/null && return

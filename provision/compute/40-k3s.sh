@@ -13,20 +13,17 @@ if [ ${#K3S_FILES[@]} = 0 ]; then
   exit 0
 fi
 
+counts_memory() {
+  grep -sqw memory /sys/fs/cgroup/cgroup.controllers || awk '$1 == "memory" && $4 == 1 { n++ } END { exit !n }' /proc/cgroups
+}
+
 # The kernel counts no memory on a Pi unless it is told to at boot.
-cmdline=/boot/firmware/cmdline.txt
-[ -e "$cmdline" ] || cmdline=/boot/cmdline.txt
-if [ -e "$cmdline" ] && ! in_container; then
-  words=$(head -n 1 "$cmdline")
-  for word in cgroup_memory=1 cgroup_enable=memory; do [[ " $words " == *" $word "* ]] || words+=" $word"; done
-  echo "$words" >"$BUNDLE/cmdline"
-  cmp -s "$BUNDLE/cmdline" "$cmdline" || {
-    changed "$cmdline"
-    [ -n "$CHECK" ] || cat "$BUNDLE/cmdline" >"$cmdline"    # a FAT file system: no owner, no mode
-  }
-  if [ -z "$CHECK" ] && ! grep -qw memory /sys/fs/cgroup/cgroup.controllers 2>/dev/null &&
-    ! awk '$1 == "memory" && $4 == 1 { found = 1 } END { exit !found }' /proc/cgroups; then
-    fail "the kernel counts no memory until the node is rebooted: reboot it, then provision it again"
+if ! in_container; then
+  for line in /boot/firmware/cmdline.txt /boot/cmdline.txt; do
+    [ ! -f "$line" ] || { ensure_words "$line" cgroup_memory=1 cgroup_enable=memory && break; }
+  done
+  if [ -z "$CHECK" ] && ! counts_memory; then
+    fail "the kernel counts no memory until it is told to at boot: reboot $NODE, then provision it again"
   fi
 fi
 

@@ -170,6 +170,18 @@ def test_ensure_lines_keeps_what_others_wrote(bench: Bench) -> None:
     assert keys.read_text() == "# ours\nssh-ed25519 BBBB us\n"
 
 
+def test_ensure_words_adds_to_the_one_line_what_it_lacks(bench: Bench) -> None:
+    line = bench.etc / "cmdline.txt"
+    line.write_text("console=tty1 cgroup_memory=1 quiet")  # without a line end, as Pis have it
+    text = 'ensure_words "$ETC/cmdline.txt" cgroup_memory=1 cgroup_enable=memory\n'
+    assert said(bench.step(text, check=True)) == [f"would change: {line}"]
+    assert line.read_text() == "console=tty1 cgroup_memory=1 quiet"
+    assert said(bench.step(text)) == [f"change: {line}"]
+    assert line.read_text() == "console=tty1 cgroup_memory=1 quiet cgroup_enable=memory\n"
+    assert said(bench.step(text)) == []
+    assert [path.name for path in bench.etc.iterdir()] == ["cmdline.txt"]
+
+
 def test_ensure_dir_and_link(bench: Bench) -> None:
     text = 'ensure_dir "$ETC/d" 0750 "$ME"\nensure_link there "$ETC/l"\n'
     assert said(bench.step(text, check=True)) == [
