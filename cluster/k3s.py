@@ -10,6 +10,8 @@ from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 
 DNS = "coredns"
+IMAGE = "rpicluster.local/busybox:1"
+"""What every node makes of its own BusyBox: it holds pods' networks, and is what the specs' canary is made of."""
 LEFT_OUT = ("traefik", "servicelb", "metrics-server", "local-storage")
 """What comes with K3s and has no place here: nobody asks for it, and a Pi has better to do."""
 

@@ -15,8 +15,6 @@ from cluster.inventory import Node as Plan
 from cluster.node import Node
 from cluster.probes.k3s import BINARY
 
-IMAGE = "rpicluster.local/busybox:1"
-"""The image that nodes make of their own BusyBox: it holds pods' networks, and is what the canary is made of."""
 IMAGES = "/var/lib/rancher/k3s/agent/images"
 WAITING = "/var/lib/rpicluster/artifacts"
 SEND_S = 300.0

@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory, Node, Record
-from cluster.k3s import at_hand
+from cluster.k3s import IMAGE, at_hand
 from cluster.secrets import Secrets
 from provision import k3s
 
@@ -154,7 +154,7 @@ def _k3s(inventory: Inventory, node: Node) -> dict[str, Any]:
         "server": plan.server if plan else "",
         "port": str(plan.port) if plan else "",
         "version": inventory.artifacts[plan.binary].version if plan else "",
-        "image": k3s.IMAGE,
+        "image": IMAGE,
         "disabled": at_hand(inventory).disabled,
     }
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cluster import k3s as material
-from cluster.errors import ClusterError, NodeError, ProbeFailed
+from cluster.errors import ClusterError, CommandFailed, CommandTimeout, NodeError, ProbeFailed
 from cluster.node import Node
 from cluster.probes import k3s
 from cluster.wait import Deadline, until
@@ -24,8 +24,6 @@ from specs.looks import Place
 if TYPE_CHECKING:
     from cluster.inventory import Inventory
 
-IMAGE = "rpicluster.local/busybox:1"
-"""What provisioning has every node make of its own BusyBox (provision/k3s.py)."""
 LABEL = "rpicluster/canary"
 SECTION = "\x1e"
 ASK_S = 40.0  # 1.5 s in the lab; kubectl takes a second or two for each question on a Pi
@@ -155,23 +153,32 @@ def state(node: Node, port: int) -> Kube:
     )
 
 
-def kube(place: Place) -> Kube | Absent:
-    """What the server says of the whole, or why it says nothing."""
+def kube(place: Place) -> Kube | Absent | ClusterError:
+    """What the server says of the whole, or why it says nothing; a server that cannot be reached raises."""
     plan = place.inventory.k3s
     if plan is None:
         return Absent("the inventory has no K3s")
-    return absent(place.inventory, place.fleet[plan.server]) or state(place.fleet[plan.server], plan.port)
+    server = place.fleet[plan.server]
+    try:
+        return absent(place.inventory, server) or state(server, plan.port)
+    except (ProbeFailed, CommandFailed, CommandTimeout) as error:
+        return error
 
 
-def canary(place: Place) -> Canary | Absent:
-    """Put a canary on every node, have every node ask it, and remove it."""
+def canary(place: Place) -> Canary | Absent | ClusterError:
+    """Put a canary on every node, have every node ask it, and remove it; a server that cannot be reached raises."""
     if place.inventory.k3s is None:
         return Absent("the inventory has no K3s")
     server = place.fleet[place.inventory.k3s.server]
-    why = absent(place.inventory, server)
-    if why is not None:
-        return why
-    names = [node.name for node in place.inventory.k3s_nodes]
+    try:
+        return absent(place.inventory, server) or sing(place, server)
+    except (ProbeFailed, CommandFailed, CommandTimeout) as error:
+        return error
+
+
+def sing(place: Place, server: Node) -> Canary:
+    """The canary, where there is a K3s; raises what kubectl does."""
+    names = kubelets(place.inventory)
     with standing(server, len(names)) as space:
         with suppress(ClusterError):  # what is missing is told by the specs, each by its name
             until(lambda: len(serving(server, space)), lambda n: n == len(names), deadline=CANARY_S, every=0.3,
@@ -263,7 +270,7 @@ def manifest(space: str, replicas: int) -> dict[str, Any]:
     serve = f'mkdir -p /tmp/www; echo "$NODE $POD" >/tmp/www/index.html; exec httpd -f -p {PORT} -h /tmp/www'
     container = {
         "name": "canary",
-        "image": IMAGE,
+        "image": material.IMAGE,
         "imagePullPolicy": "Never",
         "command": ["/bin/sh", "-c", serve],
         "env": [

@@ -6,10 +6,12 @@ Without its binary there is no K3s: then these specs are skipped, and say which 
 from __future__ import annotations
 
 from collections import Counter
+from typing import TypeVar
 
 import pytest
 
 from cluster import k3s as material
+from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.node import Node
 from cluster.probes.k3s import KubeNode
@@ -18,23 +20,29 @@ from specs.lanservices.looks import must
 
 pytestmark = pytest.mark.group("compute")
 
+T = TypeVar("T")
 SLACK_S = 5.0  # between the renewal of a lease and our question
 
 
+def there(seen: T | Absent | ClusterError, spec: str) -> T:
+    """What a look saw; skips where there is no K3s, and where it failed, which one spec is about."""
+    if isinstance(seen, Absent):
+        pytest.skip(seen.reason)
+    if isinstance(seen, ClusterError):
+        pytest.skip(f"{spec} has failed: {seen}")
+    return seen
+
+
 @pytest.fixture(scope="module")
-def server(kube: Kube | Absent) -> Kube:
+def server(kube: Kube | Absent | ClusterError) -> Kube:
     """What the server says."""
-    if isinstance(kube, Absent):
-        pytest.skip(kube.reason)
-    return kube
+    return there(kube, "test_the_api_is_ready")
 
 
 @pytest.fixture(scope="module")
-def bird(canary: Canary | Absent) -> Canary:
+def bird(canary: Canary | Absent | ClusterError) -> Canary:
     """The canary."""
-    if isinstance(canary, Absent):
-        pytest.skip(canary.reason)
-    return canary
+    return there(canary, "test_the_service_leads_to_every_canary")
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +63,10 @@ def asked(node: Node, bird: Canary, inventory: Inventory) -> Asked:
 
 
 @pytest.mark.semantics("k3s-api")
-def test_the_api_is_ready(server: Kube) -> None:
-    wrong = [check.name for check in server.checks if not check.ok]
+def test_the_api_is_ready(kube: Kube | Absent | ClusterError) -> None:
+    if isinstance(kube, Absent):
+        pytest.skip(kube.reason)
+    wrong = [check.name for check in must(kube).checks if not check.ok]
     assert not wrong, f"K3s's API is not ready: {', '.join(wrong)}"
 
 
@@ -155,7 +165,10 @@ def test_a_canary_sits_on_every_node(node: Node, bird: Canary, mine: KubeNode) -
 
 
 @pytest.mark.semantics("k3s-canary")
-def test_the_service_leads_to_every_canary(bird: Canary) -> None:
+def test_the_service_leads_to_every_canary(canary: Canary | Absent | ClusterError) -> None:
+    if isinstance(canary, Absent):
+        pytest.skip(canary.reason)
+    bird = must(canary)
     found, wanted = set(bird.endpoints.ready), {pod.address for pod in bird.pods}
     assert len(found) == bird.wanted and found == wanted, (
         f"the service leads to {sorted(found) or 'nobody'}, not to {bird.wanted} pods at {sorted(map(str, wanted))}"

@@ -35,6 +35,7 @@ from specs.compute.kube import (
     settings,
     standing,
 )
+from specs.lanservices.looks import must
 
 pytestmark = [pytest.mark.disruptive]
 
@@ -74,10 +75,11 @@ class Alone:
 
 
 @pytest.fixture(scope="module")
-def server(inventory: Inventory, fleet: Fleet, kube: Kube | Absent) -> Node:
+def server(inventory: Inventory, fleet: Fleet, kube: Kube | Absent | ClusterError) -> Node:
     """The server of a K3s that has two agents at least."""
     if isinstance(kube, Absent):
         pytest.skip(kube.reason)
+    must(kube)
     assert inventory.k3s is not None
     if len(kubelets(inventory)) < 3:
         pytest.skip("needs a server and two agents: one that is lost, and one that goes on")

@@ -23,7 +23,8 @@ ROUNDS = (
                 red={
                     f"{K3S}it_takes_pods[delta]": "delta takes no pods: it is cordoned",
                     f"{K3S}a_canary_sits_on_every_node[delta]": "delta has 0 of 4 canaries",
-                    f"{K3S}a_canary_sits_on_every_node[*]": " of 4 canaries",
+                    f"{K3S}a_canary_sits_on_every_node[gamma]": "gamma has 2 of 4 canaries",
+                    f"{K3S}a_canary_sits_on_every_node[epsilon]": "epsilon has 2 of 4 canaries",
                     f"{K3S}it_reaches_the_canary_of_the_next[gamma]": "gamma asked the canary on delta and heard",
                     f"{K3S}no_pod_is_in_trouble": "default/red-",
                     f"{K3S}of_its_own_runs_what_is_declared": "in kube-system run ['traefik']",
@@ -35,12 +36,15 @@ ROUNDS = (
             ),
             Break(
                 "an agent that has stopped", "zeta",
-                do="systemctl stop k3s; sleep 50", undo="systemctl start k3s",
+                do="systemctl stop k3s; sleep 55",
+                undo="systemctl start k3s; until /opt/cluster/compute/k3s-ready; do sleep 1; done",
                 red={
                     f"{K3S}the_node_is_ready[zeta]": "zeta is not ready (Unknown)",
                     f"{K3S}it_takes_pods[zeta]": "zeta takes no pods: taint node.kubernetes.io/unreachable",
                     f"{K3S}its_sign_of_life_is_fresh[zeta]": "zeta gave its last sign of life",
-                    f"{K3S}it_reaches_the_canary_of_the_next[delta]": "",
+                    f"{K3S}a_canary_sits_on_every_node[zeta]": "zeta has 0 of 4 canaries",
+                    f"{K3S}it_reaches_the_canary_of_the_next[delta]": "delta asked the canary on zeta and heard",
+                    f"{K3S}the_service_answers_it_every_time[zeta]": "zeta asked 8 times and heard",
                 },
             ),
         ),

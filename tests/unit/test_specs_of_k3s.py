@@ -41,7 +41,7 @@ Spec = Callable[..., None]
 
 def red(spec: Spec, *arguments: Any) -> str:
     """The first line of what a spec complains of."""
-    with pytest.raises((AssertionError, ClusterError)) as caught:
+    with pytest.raises((AssertionError, ClusterError, pytest.fail.Exception)) as caught:
         spec(*arguments)
     return str(caught.value).splitlines()[0]
 
@@ -112,6 +112,16 @@ def test_a_healthy_cluster_is_green() -> None:
 def test_an_api_that_is_not_ready() -> None:
     bad = replace(HEALTHY, checks=(*HEALTHY.checks, k3s.Check("etcd", False)))
     assert red(specs.test_the_api_is_ready, bad) == "K3s's API is not ready: etcd"
+
+
+def test_an_api_that_does_not_answer_is_one_failure() -> None:
+    silent = ProbeFailed("what /readyz said is cut short or something else: 'curl: (7)'", reason="malformed")
+    assert "what /readyz said" in red(specs.test_the_api_is_ready, silent)
+    with pytest.raises(pytest.skip.Exception, match="test_the_api_is_ready has failed: what /readyz"):
+        specs.there(silent, "test_the_api_is_ready")
+    with pytest.raises(pytest.skip.Exception, match="not verified: artifact missing"):
+        specs.there(Absent("not verified: artifact missing: put it there"), "test_the_api_is_ready")
+    assert "not found" in red(specs.test_the_service_leads_to_every_canary, ProbeFailed("not found"))
 
 
 def test_somebody_who_joined_unasked() -> None:
