@@ -52,11 +52,14 @@ def checkout(folder: Path, without: Collection[str]) -> Iterator[Checkout]:
     )
     inventory = root / "inventory.yaml"
     gone = tuple(f"{name}:" for name in without)
-    # One witness of time alone is refused, so a list of them that names one of these nodes goes as a whole.
-    listed = re.compile(rf"\s*witnesses: \[.*\b({'|'.join(without)})\b")
+    # One witness of time alone is refused, so a list of them that names one of these nodes goes as a whole; so do claims.
+    names = "|".join(without)
+    listed = re.compile(rf"\s*witnesses: \[.*\b({names})\b|\s*- {{losing: ({names}),")
     lines = inventory.read_text().splitlines(keepends=True)
-    kept = (line for line in lines if not line.strip().startswith(gone) and not listed.match(line))
-    inventory.write_text("".join(kept))
+    kept = "".join(line for line in lines if not line.strip().startswith(gone) and not listed.match(line))
+    if re.search(rf"(?m)^  server: ({names})$", kept):  # no K3s without its server
+        kept = re.sub(r"(?ms)^k3s:.*?(?=^\S)", "", kept)
+    inventory.write_text(kept)
     copy = Checkout(root)
     try:
         yield copy
