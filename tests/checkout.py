@@ -52,7 +52,7 @@ def checkout(folder: Path, without: Collection[str]) -> Iterator[Checkout]:
     )
     inventory = root / "inventory.yaml"
     gone = tuple(f"{name}:" for name in without)
-    # One witness of time alone is refused, so a list of them that names one of these nodes goes as a whole; so do claims.
+    # One witness of time alone is refused, so a list that names one of these nodes goes as a whole; so do claims.
     names = "|".join(without)
     listed = re.compile(rf"\s*witnesses: \[.*\b({names})\b|\s*- {{losing: ({names}),")
     lines = inventory.read_text().splitlines(keepends=True)
