@@ -12,12 +12,14 @@ from chaos.ownership import reigns
 from cluster.record import Event
 
 MOVES = 2
-"""How often the floating address moves when its owner is lost and comes back."""
+"""How often the floating address moves when its owner is lost and comes back; else it does not move at all."""
 OF_THE_ADDRESS = ("vip", "tcp", "tftp", "http", "two-owners")
 LISTS = {"dns": "name", "ntp": "time"}
 
 
-def causes(events: Sequence[Event], service: str, window: Window | None, names: Mapping[str, str]) -> tuple[str, ...]:
+def causes(
+    events: Sequence[Event], losing: str, service: str, window: Window | None, names: Mapping[str, str]
+) -> tuple[str, ...]:
     """What was seen that explains an outage of `service`; `names` are those of the nodes by address."""
     found = []
     for event in events:
@@ -28,8 +30,10 @@ def causes(events: Sequence[Event], service: str, window: Window | None, names: 
             only = event[service][0]
             found.append(f"clients are told of one {LISTS[service]} server only, {names.get(only, only)} (by DHCP)")
     if window is not None and service in OF_THE_ADDRESS:
-        moves = [names.get(r.src, r.src) for r in reigns(events, _vrid(events)) if r.began > window.began]
-        if len(moves) > MOVES:
+        found_reigns = reigns(events, _vrid(events))
+        before = [names.get(r.src, r.src) for r in found_reigns if r.began <= window.began]
+        moves = [names.get(r.src, r.src) for r in found_reigns if r.began > window.began]
+        if len(moves) > (MOVES if before[-1:] == [losing] else 0):
             found.append(f"the floating address changed hands {len(moves)} times, to {', '.join(moves[:6])}")
     return tuple(found)
 

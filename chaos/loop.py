@@ -12,7 +12,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 STALL_S = 0.02
 """From here on lateness is recorded: it is the interval between two looks at the slower services."""
@@ -42,6 +42,14 @@ class Prober(Protocol):
 
     def close(self) -> None:
         """Leave nothing behind."""
+
+
+@runtime_checkable
+class Sampling(Protocol):
+    """A prober that declares how often it looks at which service: every `period` seconds."""
+
+    service: str
+    period: float
 
 
 class Loop:
@@ -91,7 +99,9 @@ class Loop:
         """Look until `finish`; every event is written before this returns."""
         for prober in probers:
             prober.start(self, time.monotonic())
-        self.emit("ready", time.monotonic())
+        began = time.monotonic()
+        self.emit("ready", began)
+        self.emit("sampling", began, periods={p.service: p.period for p in probers if isinstance(p, Sampling)})
         stopped = False
         try:
             while True:
@@ -117,6 +127,7 @@ class Loop:
         finally:
             for prober in probers:
                 prober.close()
+            self.emit("cost", time.monotonic(), cpu_s=time.process_time(), wall_s=time.monotonic() - began)
             os.set_blocking(self._out, True)
             self._flush(time.monotonic())
 

@@ -72,6 +72,8 @@ def verdicts(
     def told(found: judge.Judged) -> judge.Judged:
         if found.verdict != judge.BROKEN:
             return found
-        return replace(found, reason="; ".join([found.reason, *causes(seen, found.service, window, names or {})]))
+        return replace(
+            found, reason="; ".join([found.reason, *causes(seen, found.losing, found.service, window, names or {})])
+        )
 
     return tuple(told(one(claim)) for claim in claims), arithmetic

@@ -49,6 +49,8 @@ class Plan:
     tcp_port: int = 53
     tftp_file: str = "welcome.txt"
     http_port: int = 1080
+    every_s: float | None = None
+    """How often each service is looked at, instead of as often as it deserves; for measuring what looking costs."""
 
     def to_json(self) -> str:
         """One line."""
@@ -65,18 +67,19 @@ class Plan:
 
         `vip-dns` and `vip-ntp` ask the floating address alone: nothing is claimed of clients that know no other.
         """
+        every = self.every_s
         return [
             Wiretap(self.interface, self.floating),
             OwnEntry(self.interface, self.floating),
-            Ping("vip", self.floating, period=0.01),
-            Ping("node", self.node, period=0.05),
-            Handshake("tcp", self.floating, self.tcp_port, period=0.05),
-            FileReader("tftp", self.floating, self.tftp_file, period=0.1),
-            PageReader("http", self.floating, self.http_port, period=0.1),
-            Resolver("dns", self.dns_servers, self.dns_name, self.floating, period=0.02),
-            Resolver("vip-dns", (self.floating,), self.dns_name, self.floating, period=0.1, attempts=1),
-            TimeClient("ntp", self.ntp_servers, period=0.05),
-            TimeClient("vip-ntp", (self.floating,), period=0.1),
+            Ping("vip", self.floating, period=every or 0.01),
+            Ping("node", self.node, period=every or 0.05),
+            Handshake("tcp", self.floating, self.tcp_port, period=every or 0.05),
+            FileReader("tftp", self.floating, self.tftp_file, period=every or 0.1),
+            PageReader("http", self.floating, self.http_port, period=every or 0.1),
+            Resolver("dns", self.dns_servers, self.dns_name, self.floating, period=every or 0.02),
+            Resolver("vip-dns", (self.floating,), self.dns_name, self.floating, period=every or 0.1, attempts=1),
+            TimeClient("ntp", self.ntp_servers, period=every or 0.05),
+            TimeClient("vip-ntp", (self.floating,), period=every or 0.1),
             DhcpClients("dhcp", self.interface, self.dhcp_clients),
         ]
 

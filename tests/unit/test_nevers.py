@@ -130,19 +130,22 @@ def test_an_address_that_changes_hands_again_and_again_is_told() -> None:
     events = [*watched(), *loop]
     window = fault_window(events)
     assert looks(events) and window is not None
-    (told,) = causes(events, "vip", window, {ALPHA: "alpha", BETA: "beta"})
+    (told,) = causes(events, "alpha", "vip", window, {ALPHA: "alpha", BETA: "beta"})
     assert "changed hands" in told and "to beta, alpha" in told
-    assert causes(events, "dhcp", window, {}) == ()
-    assert causes([*watched(), ad(9.0, ALPHA), ad(13.0, BETA)], "vip", window, {}) == ()
+    assert causes(events, "alpha", "dhcp", window, {}) == ()
+    once = [*watched(), ad(9.0, ALPHA), ad(13.0, BETA)]
+    assert causes(once, "alpha", "vip", window, {ALPHA: "alpha"}) == ()
+    (told,) = causes(once, "gamma", "vip", window, {ALPHA: "alpha"})
+    assert "changed hands 1 times" in told, "nobody lost it, so nobody should have taken it"
 
 
 def test_what_the_guard_was_told_to_pass_over_and_short_lists_are_causes() -> None:
     passed = {"kind": "guard", "t": 1.0, "name": "daemons", "node": "beta", "ok": False, "detail": "keepalived is dead"}
     clients = {"kind": "clients", "t": 1.0, "dns": [ALPHA], "ntp": [ALPHA, BETA]}
     events = [passed, passed | {"ok": True}, clients]
-    assert causes(events, "vip", None, {}) == ("before the fault, daemons of beta: keepalived is dead",)
-    assert "one name server only, alpha" in causes(events, "dns", None, {ALPHA: "alpha"})[-1]
-    assert len(causes(events, "ntp", None, {})) == 1
+    assert causes(events, "alpha", "vip", None, {}) == ("before the fault, daemons of beta: keepalived is dead",)
+    assert "one name server only, alpha" in causes(events, "alpha", "dns", None, {ALPHA: "alpha"})[-1]
+    assert len(causes(events, "alpha", "ntp", None, {})) == 1
 
 
 # ---------------------------------------------------------------- campaigns
