@@ -6,12 +6,12 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from chaos import campaign, guard, halt, healing, partner_down, show
+from chaos import campaign, guard, halt, healing, partner_down, show, story
 from chaos.experiment import HOLD_S, claims_about, prove
 from chaos.faults import FAULTS, Fault, Means
 from chaos.outcome import Outcome
@@ -23,7 +23,7 @@ from cluster.inventory import PRODUCTION, Inventory, load
 from cluster.node import Fleet
 from reports.render import render
 
-BREAKING = (*FAULTS, "prove", "partner-down")
+BREAKING = (*FAULTS, "prove", "play", "replay", "partner-down")
 """The verbs that a HALT file stops; what brings back or only tells goes on."""
 
 
@@ -49,6 +49,13 @@ def parser() -> argparse.ArgumentParser:
         "claim", nargs="*", metavar="CLAIM", help="a claim's name, a node or group for those about it, or all (default)"
     )
     _experimental(proving)
+    playing = verbs.add_parser("play", help="do what a story says, step by step")
+    playing.add_argument("file", metavar="FILE", type=Path)
+    replaying = verbs.add_parser("replay", help="do again what a recorded run did")
+    replaying.add_argument("run", metavar="RUN", help="its folder, or its name under reports/runs")
+    for verb in (playing, replaying):
+        verb.add_argument("--json", action="store_true", help="print one object with the verdict")
+        verb.add_argument("--force", action="store_true", help="go on although the guard says no; it is recorded")
     boot = verbs.add_parser("boot", help="give a node power and wait until it serves")
     boot.add_argument("node", metavar="NODE")
     down = verbs.add_parser(
@@ -118,6 +125,8 @@ def main(argv: Sequence[str]) -> int:
             halt.check(inventory)
         if options.verb == "prove":
             campaign.chosen(inventory, options.claim)
+        if options.verb in ("play", "replay"):
+            steps(inventory, options)
         power.enter(inventory)
         with Fleet(inventory) as fleet:
             return act(inventory, fleet, options)
@@ -145,6 +154,11 @@ def act(inventory: Inventory, fleet: Fleet, options: argparse.Namespace) -> int:
             partner_down.command(inventory, fleet, options.node, say=talk)
         case "status":
             return show.status(inventory, options.json)
+        case "play" | "replay":
+            found = story.play(
+                inventory, fleet, steps(inventory, options), force=options.force, say=talk, done=telling(talk)
+            )
+            return told(found, inventory, options)
         case "prove":
             return proving(inventory, fleet, options, talk)
         case _:
@@ -197,16 +211,37 @@ def proving(inventory: Inventory, fleet: Fleet, options: argparse.Namespace, tal
             show.plan(planned, options.hold)
         return 0
 
+    found = campaign.run(
+        inventory, fleet, planned, hold_s=options.hold, force=options.force, say=talk, done=telling(talk)
+    )
+    return told(found, inventory, options)
+
+
+def telling(talk: Talk) -> Callable[[Outcome], None]:
+    """What is done with each outcome of several: its report is drawn, and told of."""
+
     def done(outcome: Outcome) -> None:
         if (page := drawn(outcome, talk)) is not None:
             talk(f"{outcome.verdict}; report: {page}")
 
-    found = campaign.run(inventory, fleet, planned, hold_s=options.hold, force=options.force, say=talk, done=done)
+    return done
+
+
+def told(found: campaign.Proof, inventory: Inventory, options: argparse.Namespace) -> int:
+    """All of several outcomes; the exit code."""
     if options.json:
         print(json.dumps(found.as_json(), indent=1))
     else:
         show.proof(found, inventory.profile)
     return found.exit_code
+
+
+def steps(inventory: Inventory, options: argparse.Namespace) -> tuple[story.Step, ...]:
+    """Those of a file, or of a recorded run; raises InputError."""
+    if options.verb == "play":
+        return story.read(options.file, inventory)
+    run = Path(options.run)
+    return story.of_run(run if run.is_dir() else inventory.root / "reports" / "runs" / options.run)
 
 
 def made(options: argparse.Namespace) -> Fault:

@@ -31,6 +31,8 @@ class Proof:
     """What a campaign came to: an outcome, or the error that kept one from being had, for each trial."""
 
     trials: tuple[tuple[Trial, Outcome | ClusterError], ...]
+    stopped: ClusterError | None = None
+    """Why it ended before its end, where nothing else tells."""
 
     @property
     def judged(self) -> tuple[judge.Judged, ...]:
@@ -67,7 +69,8 @@ class Proof:
             return NotUndone.exit_code
         if all(isinstance(outcome, Refused) for _, outcome in self.trials):
             return Refused.exit_code
-        return judge.EXIT[self.verdict]
+        inconclusive = self.stopped is not None and self.verdict == judge.HELD
+        return judge.EXIT[judge.INCONCLUSIVE if inconclusive else self.verdict]
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""

@@ -85,6 +85,8 @@ def prove(
             "command": command,
             "cluster": inventory.cluster.name,
             "profile": inventory.profile,
+            "fault": data(fault),
+            "hold_s": hold_s,
             "nodes": [{"name": n.name, "group": n.group, "address": str(n.address)} for n in inventory.nodes.values()],
         }
         recorder = Recorder.start(runs or inventory.root / "reports" / "runs", "chaos", about)

@@ -52,6 +52,8 @@ def proof(found: Proof, profile: str) -> None:
         for verdict in (judge.HELD, judge.BROKEN, judge.INCONCLUSIVE)
     )
     print(f"verdict: {found.verdict}{_under(profile)} ({counts}; {len(found.trials)} experiments)")
+    if found.stopped is not None:
+        print(f"stopped: {found.stopped}")
 
 
 def _under(profile: str) -> str:

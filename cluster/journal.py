@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -150,10 +150,24 @@ def _owner(text: str) -> Owner:
 
 
 def check(state: Path) -> None:
-    """Return only while nothing is broken on purpose; else Refused (exit 3) names who and the remedy."""
-    if (owner := running(state)) is not None:
+    """Return while nothing is broken on purpose, or by who runs us; else Refused (exit 3) names who and the remedy."""
+    if (owner := running(state)) is not None and owner.pid in _ancestors():
+        return  # it runs us: we are its work
+    if owner is not None:
         raise Refused(f"{owner} is at work on this cluster; wait for it, or stop it with Ctrl-C")
     check_undone(state)
+
+
+def _ancestors() -> Iterator[int]:
+    """The processes that this one descends from (proc(5), stat field 4)."""
+    pid = os.getppid()
+    while pid > 1:
+        yield pid
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return
+        pid = int(stat.rpartition(")")[2].split()[1])
 
 
 def check_undone(state: Path) -> None:

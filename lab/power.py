@@ -25,6 +25,11 @@ class Driver:
         """Whether the node's first process runs."""
         return self._lab.node(node).supervisor() is not None
 
+    def reflash(self, node: str) -> None:
+        """A blank vanilla disk, and power; its pinned host key is forgotten."""
+        with self._lab.site.locked(f"reflash {node}"):
+            self._lab.reflash(node)
+
     def provisioned(self) -> None:
         """Keep the provisioned state, so that the next `lab up` starts from it."""
         with self._lab.site.locked("snapshot"):

@@ -15,7 +15,7 @@ from cluster import inventory as inventories
 from cluster import journal, power, secrets
 from cluster.errors import ClusterError, InputError
 from cluster.inventory import Inventory
-from provision import k3s, render, show, signed
+from provision import k3s, maintenance, render, show, signed
 from provision.order import Provisioning, targets
 from provision.settle import settle
 
@@ -28,7 +28,16 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit code: 0 done (or nothing to do), 1 a node failed (or --check found something to change), "
         "2 wrong usage or inventory, 3 refused while a fault is not undone.",
     )
-    top.add_argument("target", nargs="*", metavar="all|GROUP|NODE", help="what to configure (default: all)")
+    top.add_argument(
+        "target", nargs="*", metavar="[rebuild|maintain] all|GROUP|NODE",
+        help="what to configure (default: all); after `rebuild`, what to re-flash first, after `maintain`, what to "
+        "upgrade and reboot: under a gate, and measured",
+    )  # fmt: skip
+    top.add_argument("--rolling", metavar="GROUP", help="with rebuild: every node of a group, one after the other")
+    top.add_argument(
+        "--unguarded", action="store_true",
+        help="with rebuild and maintain: one node, at once, without gate and measurement",
+    )  # fmt: skip
     top.add_argument("--check", action="store_true", help="change nothing; say what would change")
     top.add_argument("--json", action="store_true", help="print one object instead of a table")
     top.add_argument("--inventory", type=Path, metavar="F", help="inventory file (default: inventory.yaml)")
@@ -48,12 +57,28 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
         inventory = inventories.load(options.inventory, options.profile)
-        names = targets(inventory, options.target)
+        verb = options.target[0] if options.target[:1] in [[one] for one in maintenance.VERBS] else None
+        words = [*(options.target[1:] if verb else options.target), *([options.rolling] if options.rolling else [])]
+        names = targets(inventory, words)
+        if verb:
+            maintenance.command(verb, words, names, several=options.rolling is not None)
+        elif options.rolling or options.unguarded:
+            raise InputError("--rolling and --unguarded go with rebuild or maintain; put it first")
         if options.bundle is not None:
             return write_bundle(inventory, names, options.bundle)
-        k3s.obtain(inventory, names, say)  # before the LAN is entered, which may have no way out
+        if verb != "maintain":
+            k3s.obtain(inventory, maintenance.who_know(inventory, names) if verb else names, say)  # before the LAN is entered, which may have no way out
         power.enter(inventory)
         journal.check(inventory.state)
+        if verb and not options.unguarded:
+            return maintenance.rolling(inventory, verb, names, say=say)
+        if verb == "maintain":
+            for name in names:
+                maintenance.maintain(inventory, name, say=say)
+            return 0
+        if verb == "rebuild":
+            for name in names:
+                maintenance.reflash(inventory, name, say=say)
         return provision(inventory, names, check=options.check, as_json=options.json)
     except ClusterError as error:
         print(error, file=sys.stderr)
@@ -64,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def say(text: str) -> None:
-    """Something that is told before there is a screen for it."""
+    """Progress where there is no screen for it."""
     print(f"provision: {text}", file=sys.stderr, flush=True)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from chaos.faults.block import MATCHES, Block
+from chaos.faults.during import During
 from chaos.faults.fault import Fault, Kind, Means
 from chaos.faults.hang import Hang
 from chaos.faults.link import Partition, Unplug
@@ -34,6 +35,7 @@ __all__ = [
     "Crash",
     "Delay",
     "Duplicate",
+    "During",
     "Fault",
     "Fill",
     "Freeze",
@@ -114,6 +116,11 @@ FAULTS: Mapping[str, Kind] = {
     Spoil.kind: Kind(_NODE, "add a line that is no record to the zone of the primary", lambda a: Spoil(*a)),
     Stranger.kind: Kind(_NODE, "give a node an address outside of the LAN", lambda a: Stranger(*a)),
     TimeSource.kind: Kind(("NODE", "ADDRESS"), "let a node ask one more server for the time", lambda a: TimeSource(*a)),
+    During.kind: Kind(
+        ("NODE", "COMMAND"),
+        "measure what clients notice while a command of yours works on a node",
+        lambda a: During(*a),
+    ),
     Starve.kind: Kind((), "take every free address of the DHCP pool, and give all of them back", lambda a: Starve()),
 }
 

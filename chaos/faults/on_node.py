@@ -15,8 +15,9 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 from chaos.faults.fault import PATIENCE_S, Means
-from cluster.errors import ClusterError, InputError, Refused
+from cluster.errors import InputError, Refused
 from cluster.node import Node
+from cluster.reboot import answers
 from cluster.wait import until
 
 LIMIT_S = 600
@@ -154,16 +155,6 @@ class NodeFault(ABC):
 
     def _run(self, means: Means, script: str) -> str:
         return means.fleet[self.node].run(["sh", "-euc", script], sudo=True, deadline=30.0, check=True).text
-
-
-def answers(node: Node) -> bool:
-    """Whether a node runs a command, by a connection of its own."""
-    node.close()
-    try:
-        node.run(["true"], deadline=1.0, check=True)
-    except ClusterError:
-        return False
-    return True
 
 
 def _coded(script: str) -> str:

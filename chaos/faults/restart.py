@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
 from chaos.faults.fault import PATIENCE_S, Means
-from chaos.faults.on_node import answers
 from cluster import power
-from cluster.errors import InputError, NodeError
-from cluster.wait import until
-
-DOWN_S = 60.0
-"""How long a shutdown in order may take: systemd gives each unit 90 s, ours end within a few."""
+from cluster.reboot import give_power, reboot
 
 
 class _Restart:
@@ -41,16 +35,9 @@ class _Restart:
 
     def undo(self, means: Means) -> None:
         """Wait for it; where it has no power, and something can give it some, that is done."""
-        _power(means, self.node)
+        give_power(means.power, means.fleet[self.node])
         means.fleet[self.node].close()
         means.fleet[self.node].run(["true"], deadline=2.0, check=True)
-
-
-def _power(means: Means, name: str) -> None:
-    """Give a node power where it has none and a driver can tell: a node of the lab ends where a computer boots."""
-    with suppress(InputError):
-        if not means.power.is_on(name):
-            means.power.on(name)
 
 
 @dataclass(frozen=True)
@@ -92,33 +79,4 @@ class Reboot(_Restart):
 
     def apply(self, means: Means) -> None:
         """Ask it to; on return it is down, or on its way up again."""
-        node = means.fleet[self.node]
-        before = _booted(means, self.node)
-        node.run(["systemctl", "--no-block", "reboot"], sudo=True, deadline=10.0, check=True)
-
-        def gone() -> bool:
-            if not answers(node):
-                return True
-            return _booted(means, self.node) != before
-
-        until(gone, deadline=DOWN_S, every=0.1, what=f"{self.node}: its end")
-        _ended(means, self.node)
-        _power(means, self.node)
-
-
-def _booted(means: Means, name: str) -> str:
-    """When a node's first process began: another one after each boot; raises NodeError."""
-    return means.fleet[name].run(["stat", "-c", "%Y", "/proc/1"], deadline=5.0, check=True).text.strip()
-
-
-def _ended(means: Means, name: str) -> None:
-    """Where a driver can tell, wait until the node is off or answers again: it may still be shutting down."""
-    node = means.fleet[name]
-
-    def ended() -> bool:
-        try:
-            return not means.power.is_on(name) or answers(node)
-        except (InputError, NodeError):
-            return True
-
-    until(ended, deadline=DOWN_S, every=0.2, what=f"{name}: its shutdown")
+        reboot(means.power, means.fleet[self.node])

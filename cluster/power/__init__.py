@@ -1,9 +1,9 @@
 """Switching nodes off and on, whatever does it: drivers are found by import string.
 
-A driver is a module with `Driver(inventory)`, whose verbs are `off`, `on` and `is_on`.  It may have a verb `reset`, and
-`cannot_switch_on`, a clause that says why what is off stays off.  Besides them it may offer
-`enter(inventory)` (become a host on the cluster's LAN) and a method `provisioned()` (told after a whole
-provisioning succeeded); both are the lab's, a real cluster needs neither.
+A driver is a module with `Driver(inventory)`, whose verbs are `off`, `on` and `is_on`.  It may have a verb `reset`,
+`reflash` (give a node a blank system), and `cannot_switch_on`, a clause that says why what is off stays off.  Besides
+them it may offer `enter(inventory)` (become a host on the cluster's LAN) and a method `provisioned()` (told after a
+whole provisioning succeeded); both are the lab's, a real cluster needs neither.
 """
 
 from __future__ import annotations

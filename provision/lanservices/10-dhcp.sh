@@ -9,6 +9,7 @@ ensure_user dhcpd --system --gid dhcpd --no-create-home --home-dir /var/lib/dhcp
 ensure_dir /var/lib/dhcp 0755 dhcpd:dhcpd
 leases=/var/lib/dhcp/dhcpd.leases
 if [ -z "$CHECK" ] && [ ! -e "$leases" ]; then install -o dhcpd -g dhcpd -m 0644 /dev/null "$leases"; fi
+if [ -z "$CHECK" ]; then chown dhcpd:dhcpd "$leases"; fi    # of a rebuilt node they were put there by root
 
 check_dhcpd() { dhcpd -t -4 -cf "$1/etc/dhcp/dhcpd.conf"; }
 serves() { systemctl is-active isc-dhcp-server && ss -Hlun 'sport = :67' | grep .; }

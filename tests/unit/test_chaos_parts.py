@@ -121,6 +121,7 @@ ARGUMENTS = {"NODE": "alpha", "PEER": "beta", "UNIT": "keepalived", "TRAFFIC": "
     "FOLDER": "/var/log",
     "MEGABYTES": "50",
     "LOOPS": "2",
+    "COMMAND": "true",
 }
 
 
@@ -222,6 +223,8 @@ def test_clients_that_starve_a_pool_are_known_by_their_addresses() -> None:
         ("squeeze", ["alpha", "all"], "no number of megabytes"),
         ("busy", ["alpha", "65"], "write one from 1 to 64"),
         ("squat", ["alpha", "beta"], "not an IPv4 address"),
+        ("during", ["alpha", " "], "is no command"),
+        ("during", ["alpha", "echo 'half"], "is no command"),
         ("skew", ["alpha", "chrony", "0"], "write seconds"),
         ("skew", ["alpha", "chrony", "nan"], "write seconds"),
         ("skew", ["alpha", "chrony", "1e9"], "at most a day"),

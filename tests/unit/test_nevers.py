@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from chaos import campaign, guard, halt
+from chaos import campaign, guard, halt, story
 from chaos.causes import causes
-from chaos.faults import FAULTS, PowerOff
+from chaos.faults import FAULTS, PowerOff, data
 from chaos.judge import BROKEN, HELD, INCONCLUSIVE, Interval, Judged
 from chaos.outages import fault_window, looks
 from chaos.outcome import Outcome
 from chaos.verdicts import verdicts
 from cluster.errors import InputError, NotUndone, Refused
 from cluster.inventory import Claim, load
+from cluster.record import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 ALPHA, BETA = "192.168.10.6", "192.168.10.8"
@@ -213,3 +214,53 @@ def test_two_groups_at_once_are_too_many() -> None:
     (check,) = guard.spread(inventory, fault.nodes)
     assert not check.ok and check.detail == "alpha and gamma and beta are of lanservices, compute"
     assert guard.spread(inventory, ("alpha", "beta")) == ()
+
+
+# ---------------------------------------------------------------- stories
+
+
+def test_a_story_is_read_whole_before_anything_is_done(tmp_path: Path) -> None:
+    file = tmp_path / "story.yaml"
+    file.write_text(
+        "name: one\nsteps:\n  - {fault: crash alpha keepalived, for: 6s}\n  - {wait: owner alpha, within: 30s}\n"
+        "  - {wait: healthy}\n  - {fault: kill beta}\n"
+    )
+    inventory = load(ROOT / "inventory.yaml")
+    first, owner, healthy, second = story.read(file, inventory)
+    assert first == story.Do(FAULTS["crash"].make(["alpha", "keepalived"]), 6.0)
+    assert owner == story.Wait(("owner", "alpha"), 30.0) and str(healthy) == "healthy"
+    assert second == story.Do(PowerOff("beta"), 10.0)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("{fault: melt alpha}", "step 1: 'melt alpha' is no fault"),
+        ("{fault: kill}", "step 1: 'kill' is no fault"),
+        ("{fault: kill alfa}", "step 1: inventory.yaml: no node named alfa"),
+        ("{fault: 'partition alpha,bet gamma'}", "no node named bet"),
+        ("{fault: kill alpha, for: 6}", "step 1: 6 has no unit"),
+        ("{wait: happy}", "step 1: 'happy' cannot be waited for; known: healthy, answers NODE"),
+        ("{wait: owner}", "'owner' cannot be waited for"),
+        ("{fault: kill alpha, wait: healthy}", "step 1: a step is"),
+        ("{wait: healthy}", "no step is a fault"),
+    ],
+)
+def test_a_step_that_cannot_be_is_told_with_its_number(tmp_path: Path, step: str, words: str) -> None:
+    file = tmp_path / "story.yaml"
+    file.write_text(f"name: one\nsteps:\n  - {step}\n")
+    with pytest.raises(InputError) as told:
+        story.read(file, load(ROOT / "inventory.yaml"))
+    assert words in str(told.value) and "\n" not in str(told.value)
+
+
+def test_what_a_run_did_is_known_from_its_record(tmp_path: Path) -> None:
+    recorder = Recorder.start(tmp_path, "chaos", {"fault": data(PowerOff("alpha")), "hold_s": 2.5})
+    recorder.finish()
+    assert story.of_run(recorder.folder) == (story.Do(PowerOff("alpha"), 2.5),)
+    specs = Recorder.start(tmp_path, "specs", {})
+    specs.finish()
+    with pytest.raises(InputError, match="a run of kind specs made no fault"):
+        story.of_run(specs.folder)
+    with pytest.raises(InputError, match="no recorded run"):
+        story.of_run(tmp_path / "nowhere")

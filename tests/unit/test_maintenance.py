@@ -1,0 +1,72 @@
+"""Maintenance: who goes first, what is refused before anything is done, and who may work while chaos does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chaos import journal as writing
+from cluster import journal
+from cluster.errors import InputError, Refused
+from cluster.inventory import load
+from provision import maintenance
+
+ROOT = Path(__file__).resolve().parents[2]
+INVENTORY = load(ROOT / "inventory.yaml")
+
+
+def test_standbys_go_before_owners_and_others_as_they_come() -> None:
+    assert maintenance.order(INVENTORY, ("alpha", "beta")) == ("beta", "alpha")
+    assert maintenance.order(INVENTORY, ("omega", "alpha", "beta", "gamma")) == ("omega", "gamma", "beta", "alpha")
+
+
+def test_several_nodes_are_not_rebuilt_by_a_slip() -> None:
+    with pytest.raises(InputError, match="lanservices are 2 nodes; say --rolling"):
+        maintenance.command("rebuild", ["lanservices"], ("alpha", "beta"), several=False)
+    with pytest.raises(InputError, match="name the node, or --rolling GROUP"):
+        maintenance.command("rebuild", [], tuple(INVENTORY.nodes), several=True)
+    maintenance.command("rebuild", ["lanservices"], ("alpha", "beta"), several=True)
+    maintenance.command("maintain", [], tuple(INVENTORY.nodes), several=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rebuild",), "rebuild: name the node"),
+        (("rebuild", "compute"), "are 4 nodes; say --rolling"),
+        (("rebuild", "eta"), "no node or group named eta"),
+        (("alpha", "--rolling", "compute"), "go with rebuild or maintain; put it first"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_done(words: tuple[str, ...], said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "provision", *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_cluster_whose_disks_nobody_can_write_says_how_it_goes_by_hand(tmp_path: Path) -> None:
+    text = (
+        (ROOT / "inventory.yaml").read_text(encoding="utf-8").replace("driver: lab.power", "driver: cluster.power.none")
+    )
+    (tmp_path / "inventory.yaml").write_text(text)
+    with pytest.raises(InputError, match="cannot write a node's disk; write a fresh image to the card of alpha"):
+        maintenance.reflash(load(tmp_path / "inventory.yaml"), "alpha", say=print)
+
+
+CHECK = "import sys; from pathlib import Path; from cluster import journal; journal.check(Path(sys.argv[1]))"
+
+
+def test_what_chaos_runs_is_its_own_work_and_nobody_elses(tmp_path: Path) -> None:
+    with writing.held(tmp_path, "chaos during alpha"):
+        writing.write(tmp_path, {"fault": "during"}, ("alpha",), undo="wait", command="chaos during", run=None)
+        child = subprocess.run([sys.executable, "-c", CHECK, str(tmp_path)], cwd=ROOT, check=False)
+        assert child.returncode == 0
+        with pytest.raises(Refused, match="at work"):
+            journal.check(tmp_path)
+    entry = json.loads(next((tmp_path / journal.FOLDER).glob("*.json")).read_text())
+    assert entry["fault"] == {"fault": "during"}
