@@ -15,7 +15,7 @@ from pathlib import Path
 from chaos import guard, halt, journal, judge, recovery
 from chaos.faults import Fault, Means, data
 from chaos.interrupt import Interrupts
-from chaos.leasing import clients
+from chaos.leasing import clients, newcomers
 from chaos.observer import Observer
 from chaos.outcome import Outcome
 from chaos.ownership import ownership
@@ -174,6 +174,7 @@ class _Experiment:
             dns_name=f"{inventory.fqdn('float')}.",
             ntp_servers=self._told("ntp", inventory.ntp.servers),
             dhcp_clients=clients(inventory.dhcp.split),
+            dhcp_newcomers=newcomers(inventory.dhcp.split),
             tftp_file=inventory.tftp.boot_file,
             http_port=inventory.http.port,
         )

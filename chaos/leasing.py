@@ -6,7 +6,8 @@ peer of a failover pair, so that losing one peer shows what its clients see.
 Looking must not use up what is looked at.  A released address is not free before the peer has agreed (dhcpd.conf(5),
 failover), so clients that take and release without end would empty the survivor's half of the pool in seconds,
 and be the outage they report.  Therefore a client that has a lease asks as a host that was rebooted does, and gets
-the same address; a few times it comes as a newcomer; and at the end every lease is released.
+the same address; a few times it comes as a newcomer; and at the end every lease is released.  A few clients come once:
+who never had a lease is the first to be refused where a server's half of the pool is used up.
 """
 
 from __future__ import annotations
@@ -27,17 +28,30 @@ FIRST_CLIENT = 0xC0
 """Our first synthetic hardware address: specs number theirs from 0."""
 _CHADDR = slice(70, 76)  # in an Ethernet frame whose IPv4 header has no options
 _PLAIN_IPV4 = 0x45
+REGULARS, NEWCOMERS = 3, 2
+"""How many clients of either peer come again and again, and how many come once."""
+COMES_S = 5.0
+"""How long after the one before the next of those comes: some before a fault, some while it lasts."""
 NEWCOMER_S = 10.0
 """How often a client may release its lease and come as a newcomer."""
 NEWCOMER_TIMES = 2
 """How often in one run: with six clients at most twelve addresses, were none of them ever given back in time."""
 
 
-def clients(split: int, each: int = 3) -> tuple[str, ...]:
-    """Hardware addresses of `each` clients for either peer; fewer where `split` leaves a peer none."""
+def clients(split: int) -> tuple[str, ...]:
+    """Hardware addresses of some clients for either peer; fewer where `split` leaves a peer none."""
+    return _of_both(split, slice(0, REGULARS))
+
+
+def newcomers(split: int) -> tuple[str, ...]:
+    """Those of some more for either, which come once, in the middle of a run."""
+    return _of_both(split, slice(REGULARS, REGULARS + NEWCOMERS))
+
+
+def _of_both(split: int, which: slice) -> tuple[str, ...]:
     macs = [dhcp.synthetic_mac(n) for n in range(FIRST_CLIENT, 256)]
-    primary = [mac for mac in macs if bucket(mac) < split][:each]
-    secondary = [mac for mac in macs if bucket(mac) >= split][:each]
+    primary = [mac for mac in macs if bucket(mac) < split][which]
+    secondary = [mac for mac in macs if bucket(mac) >= split][which]
     # One of each in turn, so that either half is looked at from the first second on.
     most = max(len(primary), len(secondary))
     return tuple(mac for n in range(most) for half in (primary, secondary) for mac in half[n : n + 1])
@@ -67,9 +81,16 @@ class DhcpClients:
     """The clients of one interface; a look is one exchange from the first DISCOVER to the ACK."""
 
     def __init__(
-        self, service: str, interface: str, macs: Sequence[str], *, patience: float = 16.0, pause: float = 0.25
+        self,
+        service: str,
+        interface: str,
+        macs: Sequence[str],
+        *,
+        once: Sequence[str] = (),
+        patience: float = 16.0,
+        pause: float = 0.25,
     ) -> None:
-        self.service, self.interface, self.macs = service, interface, tuple(macs)
+        self.service, self.interface, self.macs, self.once = service, interface, tuple(macs), tuple(once)
         self.patience, self.pause = patience, pause
         self._going = True
 
@@ -77,11 +98,12 @@ class DhcpClients:
         """Open the one socket all clients share; they begin one after the other."""
         self._loop = loop
         program = wire.only_udp_to(CLIENT_PORT)
-        self._sock = wire.packet_socket(self.interface, wire.ETH_IP, program, accept=self.macs)
+        self._sock = wire.packet_socket(self.interface, wire.ETH_IP, program, accept=(*self.macs, *self.once))
         loop.watch(self._sock.fileno(), self._ready)
         # One after the other, and each at its own moment of every pause: with all at rest at once nobody would look.
         apart = self.pause + self.pause / max(1, len(self.macs))
         self._clients = [_Client(mac, now + n * apart) for n, mac in enumerate(self.macs)]
+        self._clients += [_Client(mac, now + n * COMES_S) for n, mac in enumerate(self.once, 1)]
         self._by_mac = {wire.mac_bytes(client.mac): client for client in self._clients}
 
     def due(self) -> float:
@@ -166,6 +188,9 @@ class DhcpClients:
             client.held = None
 
     def _done(self, client: _Client, now: float) -> None:
+        if client.mac in self.once:
+            client.begin = float("inf")
+            return
         client.begin += self.pause * (1 + int((now - client.begin) / self.pause))
 
     def _emit(self, client: _Client, lease: Lease | None, t: float, error: str | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from chaos.faults import Fault, Means
 from chaos.faults.on_node import left_on
-from chaos.leasing import clients
+from chaos.leasing import clients, newcomers
 from cluster.errors import ClusterError, ProbeFailed
 from cluster.health import Check, Health
 from cluster.probes import dhcp
@@ -72,7 +72,7 @@ def residue(
     observer runs; nodes in `skip` are not asked.
     """
     end = Deadline.of(deadline)
-    ours = set(clients(health.inventory.dhcp.split))
+    ours = _ours(health)
 
     def look(name: str) -> str:
         if remains := left_on(health.fleet[name]):
@@ -95,12 +95,18 @@ def residue(
     return tuple(check(name) for name in dict.fromkeys([*health.pair, *names]) if name not in skip)
 
 
+def _ours(health: Health) -> frozenset[str]:
+    """The hardware addresses of all our clients."""
+    split = health.inventory.dhcp.split
+    return frozenset((*clients(split), *newcomers(split)))
+
+
 def give_back_leases(health: Health) -> int:
     """Release what synthetic clients still hold, as after an observer that was killed; how many there were.
 
     A server takes a release whoever gave the lease, and tells its peer (dhcpd(8), failover).
     """
-    ours, found = set(clients(health.inventory.dhcp.split)), set[tuple[str, str]]()
+    ours, found = _ours(health), set[tuple[str, str]]()
     for name in health.pair:
         for address, mac in health.facts(name).leases:
             if mac in ours and (address, mac) not in found:

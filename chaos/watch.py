@@ -46,6 +46,7 @@ class Plan:
     dns_name: str
     ntp_servers: tuple[str, ...]
     dhcp_clients: tuple[str, ...]
+    dhcp_newcomers: tuple[str, ...] = ()
     tcp_port: int = 53
     tftp_file: str = "welcome.txt"
     http_port: int = 1080
@@ -80,7 +81,7 @@ class Plan:
             Resolver("vip-dns", (self.floating,), self.dns_name, self.floating, period=every or 0.1, attempts=1),
             TimeClient("ntp", self.ntp_servers, period=every or 0.05),
             TimeClient("vip-ntp", (self.floating,), period=every or 0.1),
-            DhcpClients("dhcp", self.interface, self.dhcp_clients),
+            DhcpClients("dhcp", self.interface, self.dhcp_clients, once=self.dhcp_newcomers),
         ]
 
 

@@ -79,6 +79,7 @@ def main(argv: Sequence[str]) -> int:
         if verb == "rebuild":
             for name in names:
                 maintenance.reflash(inventory, name, say=say)
+            names = maintenance.who_know(inventory, names)
         return provision(inventory, names, check=options.check, as_json=options.json)
     except ClusterError as error:
         print(error, file=sys.stderr)

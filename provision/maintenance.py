@@ -85,6 +85,12 @@ def maintain(inventory: Inventory, name: str, *, say: Say) -> None:
         until(lambda: answers(node), deadline=BOOT_S, every=0.5, what=f"{name}: SSH")
 
 
+def who_know(inventory: Inventory, names: Sequence[str]) -> tuple[str, ...]:
+    """The nodes to configure after these got new host keys: those of their groups have them written down."""
+    groups = {inventory.nodes[name].group for name in names}
+    return tuple(node.name for node in inventory.nodes.values() if node.group in groups)
+
+
 def reflash(inventory: Inventory, name: str, *, say: Say) -> None:
     """Give a node a blank system, and back what it must not forget; raises InputError where nothing can do that."""
     blank = getattr(power.driver(inventory), "reflash", None)

@@ -141,7 +141,8 @@ class NodeFault(ABC):
         # A moment later, so that the command can still say that it was understood.
         self._run(means, arm + transient(self.worker, f"sleep 0.3\n{self.begin(means)}"))
         node = means.fleet[self.node]
-        until(lambda: not answers(node), deadline=10.0, every=0.1, what=self.title)
+        # Twice: on a busy machine one try may be too slow, and that would be before it began.
+        until(lambda: not answers(node) and not answers(node), deadline=10.0, every=0.1, what=self.title)
 
     def undo(self, means: Means) -> None:
         """Undo it now, and only then disarm the timer; raises NodeError."""

@@ -90,12 +90,12 @@ class Starve:
 
     def apply(self, means: Means) -> None:
         """Take them; raises ProbeFailed when some could not be taken, and NodeError."""
-        owners = _free(means)
+        owners = free(means)
         if len(owners) > MOST:
             raise ProbeFailed(f"the pool has more than {MOST} free addresses; it is not starved", reason="pool")
         asked = askers(owners, clients(int(time.time() // 60) % GENERATIONS), means.inventory.dhcp.split)
         # Others may be given some of them meanwhile: the pool is starved as soon as nothing is free.
-        if not _take(_interface(means), asked, lambda: not _free(means)) and (left := _free(means)):
+        if not take(_interface(means), asked, lambda: not free(means)) and (left := free(means)):
             raise ProbeFailed(
                 f"{len(left)} of {len(owners)} free addresses could not be taken within {TAKE_S:g} s", reason="timeout"
             )
@@ -123,7 +123,7 @@ def _files(means: Means) -> dict[str, Mapping[str, LeaseEntry]]:
     return {name: dhcp.leases(text.decode(), growing=True).leases for name, text in texts.items()}
 
 
-def _free(means: Means) -> dict[str, bool]:
+def free(means: Means) -> dict[str, bool]:
     """The addresses that a new client could be given, and whether they are the primary's; by the primary's file."""
     plan, found = means.inventory.dhcp, dict[str, bool]()
     entries = _files(means)[plan.primary]
@@ -136,7 +136,7 @@ def _free(means: Means) -> dict[str, bool]:
     return found
 
 
-def _take(interface: str, asked: Mapping[str, str], starved: Callable[[], bool]) -> bool:
+def take(interface: str, asked: Mapping[str, str], starved: Callable[[], bool]) -> bool:
     """Let these clients get a lease, at the same time, of the address that each asks for where it can.
 
     Ends when each has one, when `starved` says so, or after a while; whether each has one.

@@ -25,7 +25,7 @@ import pytest
 
 from chaos.ask import Resolver, TimeClient
 from chaos.fetchers import FileReader, PageReader
-from chaos.leasing import DhcpClients, clients
+from chaos.leasing import DhcpClients, clients, newcomers
 from chaos.loop import Loop, Prober
 from chaos.observer import Observer
 from chaos.reach import Handshake, Ping
@@ -503,10 +503,10 @@ def test_advertisements_and_owners_are_overheard() -> None:
 @needs_root
 def test_dhcp_clients_without_a_server_run_out_of_patience() -> None:
     found = in_namespace(
-        lambda: run(DhcpClients("dhcp", "left", clients(128, 1), patience=1.4, pause=0.1), seconds=0.5)
+        lambda: run(DhcpClients("dhcp", "left", clients(128)[:2], patience=1.4, pause=0.1), seconds=0.5)
     )
     seen = looks(found, "dhcp")
-    assert {look["client"] for look in seen} == set(clients(128, 1))
+    assert {look["client"] for look in seen} == set(clients(128)[:2])
     assert all(not look["ok"] and 0.9 <= look["last_try"] - look["sent"] <= 1.2 for look in seen)
     assert all("selecting" in look["error"] for look in seen)
 
@@ -590,3 +590,9 @@ def test_the_observer_dies_with_its_parent(tmp_path: Path) -> None:
     while Path(f"/proc/{child}").exists() and time.monotonic() < end:
         time.sleep(0.01)
     assert not Path(f"/proc/{child}").exists()
+
+
+def test_newcomers_are_others_than_those_that_come_again() -> None:
+    regulars, once = clients(128), newcomers(128)
+    assert len(once) == 4 and not set(regulars) & set(once)
+    assert sum(bucket(mac) < 128 for mac in once) == 2
