@@ -66,8 +66,9 @@ def main(argv: Sequence[str]) -> int:
             raise InputError("--rolling and --unguarded go with rebuild or maintain; put it first")
         if options.bundle is not None:
             return write_bundle(inventory, names, options.bundle)
+        configured = maintenance.who_know(inventory, names) if verb == "rebuild" else names
         if verb != "maintain":
-            k3s.obtain(inventory, maintenance.who_know(inventory, names) if verb else names, say)  # before the LAN is entered, which may have no way out
+            k3s.obtain(inventory, configured, say)  # before the LAN is entered, which may have no way out
         power.enter(inventory)
         journal.check(inventory.state)
         if verb and not options.unguarded:
@@ -79,8 +80,7 @@ def main(argv: Sequence[str]) -> int:
         if verb == "rebuild":
             for name in names:
                 maintenance.reflash(inventory, name, say=say)
-            names = maintenance.who_know(inventory, names)
-        return provision(inventory, names, check=options.check, as_json=options.json)
+        return provision(inventory, configured, check=options.check, as_json=options.json)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return error.exit_code
