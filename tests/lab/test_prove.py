@@ -12,12 +12,10 @@ from typing import Any
 
 import pytest
 
-from chaos.faults import Means, starve
 from cluster import journal, power
 from cluster.health import Health
 from cluster.inventory import Inventory
 from cluster.node import Fleet
-from cluster.probes import wire
 from cluster.wait import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,26 +103,6 @@ def test_clients_that_are_told_of_one_name_server_break_the_claim_about_names(
         claim = judged(done)["losing-alpha-dns"]
     assert (done.returncode, claim["verdict"]) == (1, "broken"), done.stderr
     assert "clients are told of one name server only, alpha (by DHCP)" in claim["reason"]
-
-
-@pytest.mark.long
-def test_a_survivor_without_free_addresses_breaks_the_claim_about_leases(inventory: Inventory, fleet: Fleet) -> None:
-    """Its half of the pool is used up, and before MCLT it may not touch the other half: newcomers get nothing."""
-    means = Means(inventory, fleet, power.driver(inventory))
-    plan = inventory.dhcp
-    try:
-        half = {address: owner for address, owner in starve.free(means).items() if not owner}
-        asked = starve.askers(half, starve.clients(5), plan.split)
-        starve.take(
-            wire.interface_towards(str(inventory.network.floating)), asked, lambda: all(starve.free(means).values())
-        )
-        assert all(starve.free(means).values()), "beta has no free address"
-        done = chaos("prove", "losing-alpha-dhcp", "--for", "25s", "--force", "--json")
-    finally:
-        starve.Starve().undo(means)
-    claim = judged(done)["losing-alpha-dhcp"]
-    assert (done.returncode, claim["verdict"]) == (1, "broken"), done.stderr
-    assert "beta: no DHCP offer" in claim["reason"]
 
 
 def test_a_file_stops_whatever_breaks_something(inventory: Inventory) -> None:
