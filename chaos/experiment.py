@@ -6,7 +6,6 @@ proven; interrupts are requests; the undo runs whatever else fails.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,12 +14,11 @@ from pathlib import Path
 from chaos import guard, halt, journal, judge, recovery
 from chaos.faults import Fault, Means, data
 from chaos.interrupt import Interrupts
-from chaos.leasing import clients, newcomers
+from chaos.looking import expected, plan
 from chaos.observer import Observer
 from chaos.outcome import Outcome
 from chaos.ownership import ownership
 from chaos.verdicts import Expected, verdicts
-from chaos.watch import Plan
 from cluster import power
 from cluster.errors import ClusterError, Refused
 from cluster.health import Check, Health
@@ -28,7 +26,6 @@ from cluster.inventory import Inventory
 from cluster.journal import Entry, check_undone
 from cluster.model import Claim
 from cluster.node import Fleet
-from cluster.probes import vrrp
 from cluster.record import Recorder, events
 
 BASELINE_S = 1.5
@@ -135,7 +132,9 @@ class _Experiment:
         """From the guard to the verdict."""
         self.fault.check(self.means)
         proof = self._guard()
-        with Observer(self._plan(), self.recorder) as observer:
+        look_at = plan(self.health, self.node)
+        self._clients = {"dns": look_at.dns_servers, "ntp": look_at.ntp_servers}
+        with Observer(look_at, self.recorder) as observer:
             self._baseline(observer)
             before = recovery.failed_units(self.health, self.health.pair)
             if interrupts.wait(0.0):
@@ -163,29 +162,6 @@ class _Experiment:
             journal.proven(entry)
         return self._end(not trouble, self._why_not(trouble), trouble)
 
-    def _plan(self) -> Plan:
-        inventory = self.inventory
-        return Plan(
-            parent=os.getpid(),
-            interface=self.health.interface,
-            floating=self.health.floating,
-            node=self.health.address(self.node),
-            dns_servers=self._told("dns", (inventory.dns.primary, inventory.dns.secondary)),
-            dns_name=f"{inventory.fqdn('float')}.",
-            ntp_servers=self._told("ntp", inventory.ntp.servers),
-            dhcp_clients=clients(inventory.dhcp.split),
-            dhcp_newcomers=newcomers(inventory.dhcp.split),
-            tftp_file=inventory.tftp.boot_file,
-            http_port=inventory.http.port,
-        )
-
-    def _told(self, service: str, otherwise: Sequence[str]) -> tuple[str, ...]:
-        """The servers that DHCP tells clients of, the shortest list of any; all there are, where it offered nothing."""
-        lists = self.health.told(service)
-        servers = min(lists, key=len) if lists else tuple(map(self.health.address, otherwise))
-        self._clients[service] = servers
-        return servers
-
     def _guard(self) -> guard.Proof:
         """Whether the cluster can lose that; raises Refused, or goes on and says so where it was told to."""
         self.say(f"looking whether the cluster can lose {self.fault.losing}")
@@ -208,20 +184,10 @@ class _Experiment:
         self._arithmetic(observer)
 
     def _arithmetic(self, observer: Observer) -> None:
-        """What VRRP promises when the owner of the address is lost, by the survivor's live configuration."""
-        owner = max(self.health.pair, key=lambda name: observer.advertised(self.health.address(name)))
-        others = [name for name in self.health.pair if name != owner]
-        if not self.fault.takes_node or owner not in self.fault.nodes or not others:
-            return
-        survivor = others[0]
         try:
-            instance = self.health.vrrp_instance(survivor)
-            window = vrrp.window(instance.advert_int, instance.priority, instance.version)
+            self.expected = expected(self.health, self.fault, observer.advertised)
         except (ClusterError, ValueError) as error:
             self.doubts.append(f"the takeover could not be predicted: {error}")
-            return
-        addresses = self.health.address(owner), self.health.address(survivor)
-        self.expected = Expected(owner, survivor, *addresses, instance.vrid, window)
 
     def _announce(self) -> Entry:
         """The journal entry, on the disk before anything else happens."""

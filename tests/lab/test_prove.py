@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from chaos.faults import Means, starve
 from cluster import journal, power
 from cluster.health import Health
 from cluster.inventory import Inventory
 from cluster.node import Fleet
+from cluster.probes import wire
 from cluster.wait import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +105,43 @@ def test_clients_that_are_told_of_one_name_server_break_the_claim_about_names(
         claim = judged(done)["losing-alpha-dns"]
     assert (done.returncode, claim["verdict"]) == (1, "broken"), done.stderr
     assert "clients are told of one name server only, alpha (by DHCP)" in claim["reason"]
+
+
+@pytest.mark.long
+def test_a_survivor_without_free_addresses_breaks_the_claim_about_leases(inventory: Inventory, fleet: Fleet) -> None:
+    """Its half of the pool is used up, and before MCLT it may not touch the other half: newcomers get nothing."""
+    means = Means(inventory, fleet, power.driver(inventory))
+    plan, interface = inventory.dhcp, wire.interface_towards(str(inventory.network.floating))
+    try:
+        for generation in range(5, 15):  # the servers give each other addresses while one has too few
+            half = {address: owner for address, owner in starve.free(means).items() if not owner}
+            asked = starve.askers(half, starve.clients(generation), plan.split)
+            if not half or starve.take(interface, asked, lambda: all(starve.free(means).values())):
+                break
+        assert all(starve.free(means).values()), "beta has no free address"
+        done = chaos("prove", "losing-alpha-dhcp", "--for", "25s", "--force", "--json")
+    finally:
+        starve.Starve().undo(means)
+    claim = judged(done)["losing-alpha-dhcp"]
+    assert (done.returncode, claim["verdict"]) == (1, "broken"), done.stderr
+    assert "beta: no DHCP offer" in claim["reason"]
+
+
+@pytest.mark.long
+def test_a_file_ends_a_fault_that_is_held(inventory: Inventory) -> None:
+    file = inventory.root / "HALT"
+    words = [sys.executable, "-m", "chaos", "kill", "zeta", "--for", "60s", "--json"]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: not power.driver(inventory).is_on("zeta"), deadline=30, what="the fault")
+        file.write_text("")
+        out, err = process.communicate(timeout=60)
+    finally:
+        file.unlink(missing_ok=True)
+        process.kill()
+    told = json.loads(out)
+    assert (process.returncode, told["healed"]) == (4, True), err
+    assert "stopped by" in told["reason"] and "HALT after" in told["reason"]
 
 
 def test_a_file_stops_whatever_breaks_something(inventory: Inventory) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from chaos import guard, judge
-from chaos.__main__ import parser, seconds
+from chaos.arguments import parser, seconds
 from chaos.experiment import claims_about
 from chaos.faults import FAULTS, Fault, Means, PowerOff, data, from_data, starve
 from chaos.interrupt import Interrupts
