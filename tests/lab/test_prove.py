@@ -115,9 +115,10 @@ def test_a_survivor_without_free_addresses_breaks_the_claim_about_leases(invento
     try:
         for generation in range(5, 15):  # the servers give each other addresses while one has too few
             half = {address: owner for address, owner in starve.free(means).items() if not owner}
-            asked = starve.askers(half, starve.clients(generation), plan.split)
-            if not half or starve.take(interface, asked, lambda: all(starve.free(means).values())):
+            if not half:
                 break
+            asked = starve.askers(half, starve.clients(generation), plan.split)
+            starve.take(interface, asked, lambda: all(starve.free(means).values()))
         assert all(starve.free(means).values()), "beta has no free address"
         done = chaos("prove", "losing-alpha-dhcp", "--for", "25s", "--force", "--json")
     finally:
