@@ -1,0 +1,73 @@
+"""A real K3s, where its binary is at hand: an agent that was flashed anew joins again under its name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from cluster import k3s
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
+from cluster.node import Fleet
+from cluster.wait import until
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.long
+
+
+def command(*words: str | Path) -> str:
+    """What a command of the project prints, which must go well."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def agent(inventory: Inventory) -> str:
+    """The last agent of a real K3s."""
+    if (why := k3s.at_hand(inventory).missing) is not None:
+        pytest.skip(f"not verified: {why}")
+    return inventory.k3s_nodes[-1].name
+
+
+def test_an_agent_that_was_flashed_anew_joins_again(inventory: Inventory, agent: str) -> None:
+    """The server knows it by a password that went with its disk, and refuses it until that is forgotten."""
+    assert inventory.k3s is not None
+
+    def machine() -> str:
+        words = ["k3s", "kubectl", "get", "node", agent, "-o", "jsonpath={.status.nodeInfo.machineID}"]
+        return command("lab", "exec", inventory.k3s.server if inventory.k3s else "", "--", *words)
+
+    before = machine()
+    command("lab", "reflash", agent)
+    command("provision", agent)
+    assert machine() != before, f"K3s still has the {agent} of before"
+    said = command("lab", "exec", agent, "--", "journalctl", "-u", "k3s", "--no-pager", "-o", "cat")
+    assert "password rejected" not in said.lower(), f"{agent} was refused"
+    done = json.loads(command("provision", agent, "--json"))
+    assert done["changed"] == 0, "the second run changes nothing"
+
+
+def test_what_it_was_refused_for_is_told(inventory: Inventory, fleet: Fleet, agent: str) -> None:
+    """Without its own password it is refused: this is what provisioning saves a node from."""
+    node = fleet[agent]
+    lost = "mv /etc/rancher/node/password /run/password; systemctl restart --no-block k3s"
+    refused = "journalctl -u k3s -n 40 -o cat --no-pager | grep 'Node password rejected'"
+    said = ""
+    try:
+        node.run(["sh", "-c", lost], sudo=True, deadline=60, check=True)
+        with suppress(ClusterError):
+            said = until(
+                lambda: node.run(["sh", "-c", refused], sudo=True, deadline=10).text, deadline=40, what="refusal"
+            )
+    finally:
+        back = "mv /run/password /etc/rancher/node/password; systemctl restart k3s"
+        node.run(["sh", "-c", back], sudo=True, deadline=60, check=True)
+    assert said, f"{agent} was not refused"
