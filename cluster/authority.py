@@ -8,7 +8,6 @@ nanoseconds of their signing, so that an operator and psi can both sign without 
 from __future__ import annotations
 
 import base64
-import hashlib
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
+from cluster import hostkeys
 from cluster.errors import InputError
 
 Kind = Literal["user", "host"]
@@ -85,8 +85,12 @@ class Certificate:
 class Authority:
     """The key that signs; its repr tells nothing."""
 
-    def __init__(self, path: Path) -> None:
-        """Read it; raises InputError where it cannot be used."""
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    @classmethod
+    def read(cls, path: Path) -> Authority:
+        """The one in this file; raises InputError where it cannot be used."""
         try:
             key = load_ssh_private_key(path.read_bytes(), password=None)
         except FileNotFoundError:
@@ -101,7 +105,7 @@ class Authority:
             ) from None
         if not isinstance(key, Ed25519PrivateKey):
             raise InputError(f"{path}: not an Ed25519 key; put back a copy")
-        self._key = key
+        return cls(key)
 
     def __repr__(self) -> str:
         return f"Authority({self.fingerprint})"
@@ -180,8 +184,7 @@ def read(text: str | bytes) -> Certificate:
 
 def fingerprint(public: str) -> str:
     """The SHA256 fingerprint of a public key's line as `ssh-keygen -l` prints it."""
-    digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+    return hostkeys.fingerprint(base64.b64decode(public.split()[1]))
 
 
 def when(seconds: float) -> str:

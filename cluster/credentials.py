@@ -5,6 +5,9 @@ The certificate lies beside the key, where ssh(1) finds it by itself: `ssh -i .s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from cluster import authority, secrets
 from cluster.authority import Authority, Certificate
 from cluster.errors import InputError
@@ -12,6 +15,12 @@ from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory
 from cluster.secrets import Secrets
 
+if TYPE_CHECKING:
+    from cluster.node import Node
+
+DEPLOYER = "deployer"  # the group whose node holds the authority, too
+SIGN = "/opt/cluster/bin/rpi-sign"
+ASK_S = 10.0
 RENEWED_AT = 1 / 3  # of its life; what is left is time to notice that nobody could renew it
 
 
@@ -69,6 +78,15 @@ def sign(inventory: Inventory, public: str, *, identity: str, seconds: float | N
     )
 
 
+def ask(fleet: Mapping[str, Node], inventory: Inventory, public: str, *, identity: str, seconds: float) -> str:
+    """A certificate for a public key, signed by the deployer; raises what Node.run does."""
+    for node in inventory.nodes.values():
+        if node.group == DEPLOYER:
+            words = [SIGN, identity, str(int(seconds))]
+            return fleet[node.name].run(words, input=f"{public}\n".encode(), deadline=ASK_S, check=True).text.strip()
+    raise InputError(f"{inventory.path.name}: no node of group {DEPLOYER}, which could sign")
+
+
 def keep(inventory: Inventory, text: str) -> None:
     """Put the operator's certificate beside its key; raises InputError for one that is not for this key."""
     made = secrets.ensure(inventory)
@@ -83,7 +101,7 @@ def trusted(inventory: Inventory) -> Authority:
     Raises InputError where its key is not here, or is another than the one that the nodes were told to believe.
     """
     made = secrets.ensure(inventory)
-    found = Authority(made.ssh_authority)
+    found = Authority.read(made.ssh_authority)
     pins = HostKeys(inventory.state / "known_hosts")
     known = pins.authorities()
     if known and found.public not in known:

@@ -294,6 +294,12 @@ class Facts:
         return self._pairs("log")
 
     @cached_property
+    def trusted_root(self) -> str:
+        """The SHA-256 of the TLS root that was asked for, in hex; empty where the system's store does not trust it."""
+        print_, *verdict = [*self._lines("trusted"), ""]
+        return print_.partition("=")[2].replace(":", "").lower() if any(v.endswith(": OK") for v in verdict) else ""
+
+    @cached_property
     def hardware(self) -> dict[str, str]:
         """What sensors and the kernel tell, each where there is one: see `_HARDWARE`."""
         return self._pairs("hardware")
@@ -390,6 +396,7 @@ def command(
     aged: Iterable[str] = (),
     contents: Iterable[str] = (),
     log: str = "",
+    trusted: str = "",
     units: Iterable[str] = (),
     commands: Iterable[str] = (),
     names: Iterable[str] = (),
@@ -430,6 +437,10 @@ def command(
         # Root's own shell has what the login that it came from had: sudo hands limits on.
         "limits": "cat /proc/$PPID/limits",
         "log": _log(log) if log else ":",
+        "trusted": f"openssl x509 -in {shlex.quote(trusted)} -noout -fingerprint -sha256; "
+        f"openssl verify -no-CAfile -CApath /etc/ssl/certs {shlex.quote(trusted)}"
+        if trusted
+        else ":",
         "hardware": _HARDWARE,
         "modules": "cat /proc/modules",
         "blacklist": "cat /etc/modprobe.d/*.conf",

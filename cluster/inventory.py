@@ -21,6 +21,7 @@ from cluster.model import (
     PRODUCTION,
     Artifact,
     Authority,
+    Backup,
     Claim,
     ClaimLine,
     Cluster,
@@ -54,6 +55,7 @@ __all__ = [
     "SERVICES",
     "Artifact",
     "Authority",
+    "Backup",
     "Claim",
     "ClaimLine",
     "Cluster",
@@ -99,6 +101,7 @@ SECTIONS: dict[str, type[Model]] = {
     "distcc": Distcc,
     "authority": Authority,
     "k3s": K3s,
+    "backup": Backup,
     "power": Power,
 }
 NAMED: dict[str, type[Model]] = {"groups": Group, "nodes": Node, "artifacts": Artifact, "profiles": Profile}
@@ -284,7 +287,7 @@ def _given(data: Mapping[str, Any], section: str) -> bool:
 
 def _top() -> tuple[str, ...]:
     services = ("dhcp", "dns", "vrrp", "ntp", "tftp", "http", "mpi", "distcc")
-    return ("cluster", "network", "users", "groups", "nodes", *services, "authority", "power", *OPTIONAL)
+    return ("cluster", "network", "users", "groups", "nodes", *services, "authority", "backup", "power", *OPTIONAL)
 
 
 def _complaint(model: type[BaseModel], loc: Key, error: Mapping[str, Any], *, hidden: set[str]) -> str:

@@ -290,6 +290,13 @@ class Authority(Model):
     sources: Annotated[tuple[f.Network, ...], f.Unique] = ()
 
 
+class Backup(Model):
+    """The deployer's nightly archive: at what time of day, and how many are kept."""
+
+    at: Annotated[str, BeforeValidator(f.pattern(r"([01]\d|2[0-3]):[0-5]\d", "write a time of day such as 02:30"))]
+    keep: Annotated[int, BeforeValidator(f.whole(1, 366))]
+
+
 class K3s(Model):
     """K3s on the compute nodes: who serves, who joins, and the artifacts that it is installed from.
 
@@ -446,6 +453,7 @@ class Inventory(Model):
     mpi: Mpi
     distcc: Distcc
     authority: Authority
+    backup: Backup
     k3s: K3s | None = None
     power: Power
     artifacts: Mapping[str, Artifact]

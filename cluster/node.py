@@ -27,7 +27,7 @@ from cluster.remote import CUT, PUT, TAG, command_line, not_option
 from cluster.wait import Deadline
 
 if TYPE_CHECKING:
-    from paramiko import Channel
+    from paramiko import Channel, PKey
 
     from cluster.inventory import Inventory
     from cluster.ssh import Connection, Login
@@ -340,10 +340,32 @@ class Fleet(Mapping[str, Node]):
         key = certified = None
         if path.exists():
             key, found = load_key(str(path)), credentials.certificate(self._inventory)
-            certified = load_key(str(path), found[0]) if found is not None else None
+            if found is not None:
+                certified = load_key(str(path), found[0])
+                if credentials.stale(self._inventory, found[1]):
+                    certified = self._renewed(Login(users.login, None, None, certified)) or certified
         elif not self._first_contact:
             raise InputError(f"{path}: no operator's key yet; remedy: run `python -m provision` first")
         return Login(users.login, key, users.first_password if self._first_contact else None, certified)
+
+    def _renewed(self, login: Login) -> PKey | None:
+        """The operator's key with a new certificate, asked from the deployer; None where it cannot give one now."""
+        from cluster import credentials, secrets
+        from cluster.ssh import load_key
+
+        inventory, made = self._inventory, secrets.ensure(self._inventory)
+        plans = [node for node in inventory.nodes.values() if node.group == credentials.DEPLOYER]
+        asked = {n.name: Node(n.name, str(n.address), login=lambda: login, keys=self._keys) for n in plans}
+        try:
+            seconds, identity = inventory.authority.user, f"operator of {inventory.cluster.name}"
+            text = credentials.ask(asked, inventory, made.ssh_public(), identity=identity, seconds=seconds)
+            credentials.keep(inventory, text)
+            return load_key(str(made.ssh_key), text)
+        except (ClusterError, ValueError):  # the present one still holds, and days are left to notice
+            return None
+        finally:
+            for node in asked.values():
+                node.close()
 
 
 def _free_session(connection: Connection, end: Deadline) -> Channel:

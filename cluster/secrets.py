@@ -32,7 +32,7 @@ from cluster.errors import InputError
 from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory
 
-SSH_AUTHORITY, SSH_CERTIFICATE = "ssh_ca", "ssh_key-cert.pub"
+SSH_AUTHORITY, SSH_CERTIFICATE, BACKUP_PASSPHRASE = "ssh_ca", "ssh_key-cert.pub", "backup_passphrase"
 VRRP_LETTERS = string.ascii_letters + string.digits
 VRRP_LENGTH = 8  # all that keepalived.conf(5) uses of auth_pass
 HMAC_BYTES = 32  # the output of SHA-256: RFC 8945 section 10 asks for no shorter key
@@ -85,6 +85,19 @@ class Secrets:
         """The private key that signs SSH certificates: who may log in, and which node is which."""
         return self.folder / SSH_AUTHORITY
 
+    def ssh_authority_public(self) -> str:
+        """Its public half, as sshd's TrustedUserCAKeys wants it."""
+        return _public(self.ssh_authority, "authority")
+
+    @property
+    def revocations(self) -> Path:
+        """What is revoked, a line each in the words of ssh-keygen(1), KEY REVOCATION LISTS."""
+        return self.folder / "revoked"
+
+    def revoked(self) -> tuple[str, ...]:
+        """The lines of that file."""
+        return tuple(_read(self.revocations).splitlines()) if self.revocations.exists() else ()
+
     @property
     def tls_authority(self) -> Path:
         """The private key and the certificate of the TLS root."""
@@ -93,6 +106,11 @@ class Secrets:
     def tls_root(self) -> str:
         """The certificate of the TLS root; raises InputError where it is over."""
         return tls.root_certificate(self.tls_authority.read_bytes(), self.tls_authority).decode()
+
+    @property
+    def backup_passphrase(self) -> Path:
+        """What the deployer's nightly archives are encrypted with; keep a copy of it apart from this computer."""
+        return self.folder / BACKUP_PASSPHRASE
 
     def vrrp_password(self) -> str:
         """What keepalived sends as PASS: 8 letters and digits."""
@@ -153,6 +171,7 @@ def ensure(inventory: Inventory) -> Secrets:
         _once(found.folder / "tsig_key", _new_hmac_key, inventory.root)
         _once(found.folder / "omapi_key", _new_hmac_key, inventory.root)
         _once(found.folder / "k3s_token", _new_token, inventory.root)
+        _once(found.backup_passphrase, _new_passphrase, inventory.root)
         for path in (
             found.ssh_key,
             found.ssh_key_pub,
@@ -163,6 +182,7 @@ def ensure(inventory: Inventory) -> Secrets:
             found.folder / "tsig_key",
             found.folder / "omapi_key",
             found.folder / "k3s_token",
+            found.backup_passphrase,
         ):
             if path.exists():
                 _private(path, 0o600, inventory.root)
@@ -183,6 +203,10 @@ def _new_ssh_key() -> bytes:
 
 def _new_vrrp_password() -> bytes:
     return ("".join(secrets.choice(VRRP_LETTERS) for _ in range(VRRP_LENGTH)) + "\n").encode()
+
+
+def _new_passphrase() -> bytes:
+    return (secrets.token_urlsafe(24) + "\n").encode()
 
 
 def _new_hmac_key() -> bytes:

@@ -6,6 +6,7 @@ Imported when the first connection is made, because importing paramiko takes 80 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import re
 import socket
@@ -119,6 +120,14 @@ class Login:
 def load_key(path: str, certificate: str | None = None) -> paramiko.PKey:
     """The operator's private key, with its certificate; raises OSError or paramiko.SSHException."""
     key: paramiko.PKey = paramiko.Ed25519Key.from_private_key_file(path)
+    if certificate is not None:
+        key.load_certificate(certificate)
+    return key
+
+
+def private_key(text: str, certificate: str | None = None) -> paramiko.PKey:
+    """A private key from its text in OpenSSH's format, with a certificate for it."""
+    key: paramiko.PKey = paramiko.Ed25519Key(file_obj=io.StringIO(text))
     if certificate is not None:
         key.load_certificate(certificate)
     return key

@@ -97,6 +97,11 @@ def new_leaf(pem: bytes, where: object, inventory: Inventory, host: str, service
     return Pair(_private(key), b"".join(one.public_bytes(Encoding.PEM) for one in chain))
 
 
+def fingerprint(certificate: bytes) -> str:
+    """The SHA-256 of a certificate, in hex."""
+    return x509.load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256()).hex()
+
+
 def until(chain: bytes) -> datetime:
     """When the first certificate of a chain ends; raises ValueError for what is none."""
     return x509.load_pem_x509_certificates(chain)[0].not_valid_after_utc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import signal
@@ -14,17 +15,28 @@ from pathlib import Path
 from cluster import inventory as inventories
 from cluster import journal, power, secrets
 from cluster.errors import ClusterError, InputError
+from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory
 from provision import k3s, maintenance, render, show, signed
 from provision.order import Provisioning, targets
 from provision.settle import settle
+
+#: Other things than configuring nodes: where each is done.
+VERBS = {
+    "certificate": ("provision.certificates", "certificate"),
+    "revoke": ("provision.certificates", "revoke"),
+    "renew": ("provision.certificates", "renew"),
+    "backup": ("provision.keeping", "backup"),
+    "restore": ("provision.keeping", "restore"),
+}
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line; docs and tests read it too."""
     top = argparse.ArgumentParser(
         prog="python -m provision",
-        description="Configure the cluster's nodes.  What is already as it should be is left alone.",
+        description="Configure the cluster's nodes.  What is already as it should be is left alone.  Other verbs, each "
+        f"with a --help of its own: {', '.join(VERBS)}.",
         epilog="Exit code: 0 done (or nothing to do), 1 a node failed (or --check found something to change), "
         "2 wrong usage or inventory, 3 refused while a fault is not undone.",
     )
@@ -54,8 +66,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Run it; the exit code is that of the contract, or that of the error."""
-    options = parser().parse_args(argv)
     try:
+        if argv and argv[0] in VERBS:
+            room, verb = VERBS[argv[0]]
+            done: int = getattr(importlib.import_module(room), verb)(argv[1:])
+            return done
+        options = parser().parse_args(argv)
         inventory = inventories.load(options.inventory, options.profile)
         verb = options.target[0] if options.target[:1] in [[one] for one in maintenance.VERBS] else None
         words = [*(options.target[1:] if verb else options.target), *([options.rolling] if options.rolling else [])]
@@ -142,7 +158,9 @@ def write_bundle(inventory: Inventory, names: Sequence[str], folder: Path) -> in
         raise InputError(f"--bundle: {folder} is not empty; name a new folder")
     os.umask(0o077)
     node, made = inventory.node(names[0]), secrets.ensure(inventory)
-    files = render.bundle(inventory, node, made) | signed.files(inventory, node, made)
+    pins = HostKeys(inventory.state / "known_hosts").pins(node.name, str(node.address))
+    seen = next((f"{pin.type} {pin.key}" for pin in pins), None)
+    files = render.bundle(inventory, node, made) | signed.files(inventory, node, made, seen)
     for path, content in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)

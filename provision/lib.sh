@@ -323,6 +323,17 @@ set_digest() {
 
 # --- certificates
 
+# ssh_serves NEW OLD: the SSH certificate OLD says the same as NEW, and a third of the life that NEW was given is left.
+ssh_serves() {
+  local lasts
+  [ -s "$1" ] && [ -s "$2" ] && [ "$(ssh_means "$1")" = "$(ssh_means "$2")" ] || return
+  lasts=$(($(ssh_end "$1") - $(date +%s)))
+  (($(ssh_end "$2") - $(date +%s) > lasts / 3))
+}
+
+ssh_end() { date -d "$(ssh-keygen -L -f "$1" | sed -n 's/^ *Valid: .*\(before\|to\) //p')" +%s; }
+ssh_means() { ssh-keygen -L -f "$1" | sed '1d; /^ *Serial: /d; /^ *Valid: /d'; }
+
 # tls_serves SRC DST: the certificate in file DST lives for another third of what SRC was given, and is SRC's otherwise.
 tls_serves() {
   local lasts

@@ -109,16 +109,16 @@ def reflash(inventory: Inventory, name: str, *, say: Say) -> None:
     began = time.monotonic()
     blank(name)
     if kept:
-        keys = render.bundle(inventory, inventory.nodes[name], secrets.ensure(inventory))[render.KEYS]
-        with Fleet(inventory) as keyed, Fleet(inventory, first_contact=True) as first:
+        authority = render.bundle(inventory, inventory.nodes[name], secrets.ensure(inventory))[render.AUTHORITY]
+        with Fleet(inventory) as certified, Fleet(inventory, first_contact=True) as first:
 
             def opened() -> bool:
-                runner.open_by_key(keyed[name], first[name], keys, check=False)
+                runner.open_by_certificate(certified[name], first[name], authority, check=False)
                 return True
 
             until(opened, deadline=BOOT_S, every=0.5, what=f"{name}: SSH")
-            keyed[name].run(["mkdir", "-p", str(Path(LEASES).parent)], sudo=True, deadline=10.0, check=True)
-            keyed[name].put(kept, LEASES, sudo=True, mode=0o644)
+            certified[name].run(["mkdir", "-p", str(Path(LEASES).parent)], sudo=True, deadline=10.0, check=True)
+            certified[name].put(kept, LEASES, sudo=True, mode=0o644)
     say(f"{name}: blank after {time.monotonic() - began:.0f} s; its leases are {'kept' if kept else 'lost'}")
 
 

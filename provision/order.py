@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -31,9 +31,8 @@ STATIC_S = 20.0  # a node that was just switched on has its address by then
 ADDRESS_S = 120.0  # and one that first has to be given it
 PATIENCE_S = 5.0  # how long a never-seen node may be silent once it could have an address
 PAIR_S = float(runner.LIMIT_S)  # for the pair to serve DHCP; its own limit ends it sooner
-CONFIRMED = "/run/rpicluster/firewall-confirmed"  # where base/65-firewall.sh waits for it
-MET = "compute/20-mpi-known-hosts.sh"  # the step that tells a node which host keys the others have
-CONFIRM_S = 10.0  # less than that step waits
+CONFIRMED = "/run/rpicluster/{}-confirmed"  # where base/60-ssh.sh and base/65-firewall.sh wait for it
+CONFIRM_S = 10.0  # less than they wait
 
 Say = Callable[[str, Line], None]
 
@@ -91,18 +90,26 @@ class Gate:
 
 
 class Provisioning:
-    """One run over some nodes; with `check`, nothing is changed on any of them.  A context manager."""
+    """One run over some nodes, of `only` some steps or of all; with `check`, nothing is changed.  A context manager."""
 
-    def __init__(self, inventory: Inventory, secrets: Secrets, names: Iterable[str], *, check: bool, say: Say) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        secrets: Secrets,
+        names: Iterable[str],
+        *,
+        check: bool,
+        say: Say,
+        only: Collection[str] = (),
+    ) -> None:
         self.inventory, self.secrets, self.check, self.say = inventory, secrets, check, say
         credentials.trusted(inventory)
-        self.names = tuple(names)
+        self.names, self.only = tuple(names), only
         self.pair = (inventory.dhcp.primary, inventory.dhcp.secondary)
         self.fleet = Fleet(inventory)
         self._first = Fleet(inventory, first_contact=True)
         self._anew = Fleet(inventory)
         self._gate = Gate(name for name in self.pair if name in self.names)
-        self._known: dict[str, tuple[str, ...]] = {}
         self._switching = threading.Lock()
         self._abandoned = threading.Event()
 
@@ -132,18 +139,14 @@ class Provisioning:
             if isinstance(result, ClusterError):
                 raise result
             found[name] = result
-        if not self.check:
-            found |= self._tell_of_each_other(found)
+        if not self.only:
+            found |= self._late(found)
         return [found[name] for name in self.names]
 
-    def _tell_of_each_other(self, found: dict[str, Outcome]) -> dict[str, Outcome]:
-        """Tell nodes that were done before all of their group had been met which host keys the others have."""
-        behind = [
-            name for name, outcome in found.items()
-            if outcome.ok and MET in render.steps(self.inventory.nodes[name])
-            and self._known.get(name) != render.known_hosts(self.inventory, outcome.group)
-        ]  # fmt: skip
-        done = self.fleet.each(self._once_more, behind, limit=AT_ONCE)
+    def _late(self, found: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """The steps that need all of the others to be done."""
+        names = [name for name, outcome in found.items() if outcome.ok and any(map(render.late, self._steps(name)))]
+        done = self.fleet.each(self._once_more, names, limit=AT_ONCE)
         merged = {}
         for name, more in done.items():
             first = found[name]
@@ -153,10 +156,14 @@ class Provisioning:
                 merged[name] = replace(more, changes=first.changes + more.changes, seconds=first.seconds + more.seconds)
         return merged
 
+    def _steps(self, name: str) -> tuple[str, ...]:
+        return render.steps(self.inventory.nodes[name])
+
     def _once_more(self, node: Node) -> Outcome:
         began, plan = time.monotonic(), self.inventory.nodes[node.name]
-        files = render.bundle(self.inventory, plan, self.secrets, only=[MET])
-        lines = runner.run(node, files, check=False, say=partial(self._heard, node.name))
+        late = list(filter(render.late, self._steps(node.name)))
+        files = render.bundle(self.inventory, plan, self.secrets, only=late)
+        lines = runner.run(node, files, check=self.check, say=partial(self._heard, node.name))
         return runner.outcome(node.name, plan.group, lines, time.monotonic() - began)
 
     def _by_dhcp(self, name: str) -> bool:
@@ -166,14 +173,14 @@ class Provisioning:
         name, group = node.name, self.inventory.nodes[node.name].group
         began = time.monotonic()
         try:
-            self._known[name] = render.known_hosts(self.inventory, group)
-            files = render.bundle(self.inventory, self.inventory.nodes[name], self.secrets)
-            link, installed = self._reach(node, files[render.KEYS])
+            only = self.only or [step for step in self._steps(name) if not render.late(step)]
+            files = render.bundle(self.inventory, self.inventory.nodes[name], self.secrets, only=only)
+            link, installed = self._reach(node, files[render.AUTHORITY])
             self.say(name, Line("note", "connected"))
-            lines = [Line("step", "first contact"), Line("change", "the operator's key")] if installed else []
+            lines = [Line("step", "first contact"), Line("change", "the authority")] if installed else []
             for line in lines:
                 self.say(name, line)
-            files |= signed.files(self.inventory, self.inventory.nodes[name], self.secrets)
+            files |= signed.files(self.inventory, self.inventory.nodes[name], self.secrets, link.host_key())
             if not self.check:
                 self._bring(name, link)
             lines += runner.run(link, files, check=self.check, say=partial(self._heard, name))
@@ -198,52 +205,52 @@ class Provisioning:
     def _heard(self, name: str, line: Line) -> None:
         if line.kind == "reached" and line.text == "dhcp":
             self._gate.report(name, serves=True)
-        if line.kind == "reached" and line.text == "firewall":
-            self._confirm_way_in(name)
+        if line.kind == "reached" and line.text in ("firewall", "ssh"):
+            self._confirm_way_in(name, line.text)
         if line.kind != "end":
             self.say(name, line)
 
-    def _confirm_way_in(self, name: str) -> None:
-        """Get in through the firewall's new rules, by a connection of its own, and tell the node.
+    def _confirm_way_in(self, name: str, under: str) -> None:
+        """Get in under the new rules of the firewall or of sshd, by a connection of its own, and tell the node.
 
         Where that fails, the node waits in vain, puts the old rules back, and its step says so.
         """
         with contextlib.suppress(ClusterError):
-            self._anew[name].run(["touch", CONFIRMED], sudo=True, deadline=CONFIRM_S)
+            self._anew[name].run(["touch", CONFIRMED.format(under)], sudo=True, deadline=CONFIRM_S)
         self._anew[name].close()
 
-    def _reach(self, node: Node, keys: bytes) -> tuple[Node, bool]:
-        """A connection by key, and whether the key had to be installed; waits for the node's address."""
+    def _reach(self, node: Node, authority: bytes) -> tuple[Node, bool]:
+        """A connection by certificate, and whether the authority was new there; waits for the node's address."""
         try:
-            return self._open(node, keys)
+            return self._open(node, authority)
         except Unreachable:
             if self._has_power(node.name) is False:
                 raise Unreachable(node.name, "has no power; switch it on, then provision again") from None
             if self.check and self._by_dhcp(node.name):
                 raise
         if not self._by_dhcp(node.name):
-            return self._await(node, keys, STATIC_S)
+            return self._await(node, authority, STATIC_S)
         self.say(node.name, Line("note", "waits for an address"))
         self._gate.wait(node.name)
         limit = Deadline.after(ADDRESS_S)
         if not self._met(node):
             try:
-                return self._await(node, keys, PATIENCE_S)
+                return self._await(node, authority, PATIENCE_S)
             except WaitTimeout:
                 self._power_cycle(node.name)
-        return self._await(node, keys, limit)
+        return self._await(node, authority, limit)
 
-    def _open(self, node: Node, keys: bytes) -> tuple[Node, bool]:
+    def _open(self, node: Node, authority: bytes) -> tuple[Node, bool]:
         if self._abandoned.is_set():
             raise Interrupted(node.name, "interrupted before it was provisioned")
-        return runner.open_by_key(node, self._first[node.name], keys, check=self.check)
+        return runner.open_by_certificate(node, self._first[node.name], authority, check=self.check)
 
-    def _await(self, node: Node, keys: bytes, deadline: float | Deadline) -> tuple[Node, bool]:
+    def _await(self, node: Node, authority: bytes, deadline: float | Deadline) -> tuple[Node, bool]:
         """Open it once it answers; anything but silence is told at once."""
 
         def knock() -> tuple[Node, bool] | ClusterError:
             try:
-                return self._open(node, keys)
+                return self._open(node, authority)
             except Unreachable:
                 raise
             except ClusterError as error:

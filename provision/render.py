@@ -1,6 +1,6 @@
 """What a node is sent: scripts as they are, templates filled in.
 
-Pure, apart from reading this folder, the pins and the artifacts.
+Pure, apart from reading this folder and the artifacts.
 
 A bundle is a folder of its own on the node: `lib.sh`, `run.sh`, `params.sh` (the few values scripts need by
 name), `steps` (what runs, in order), and one folder a room (`base`, then the node's group) with its scripts,
@@ -17,7 +17,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cluster.hostkeys import HostKeys
+from cluster import credentials
+from cluster.authority import REVOKED_SERIAL
 from cluster.inventory import Inventory, Node, Record
 from cluster.k3s import IMAGE, at_hand
 from cluster.secrets import Secrets
@@ -28,7 +29,8 @@ BASE = "base"  # the room of every node
 COMMON = ("lib.sh", "run.sh")
 PACKAGES = "packages*.txt"
 LAST = "90"
-KEYS = "base/authorized_keys"  # what first contact installs, too
+LATE = "99"  # from here on, steps run once every node is done
+AUTHORITY = "base/ca.pub"  # what first contact installs, too
 TXT_CHUNK = 255  # octets in one character-string: RFC 1035 section 3.3
 
 
@@ -51,21 +53,16 @@ def steps(node: Node, here: Path = HERE) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: name.rpartition("/")[2] >= LAST))
 
 
+def late(step: str) -> bool:
+    """Whether a step runs after every other of every node."""
+    return step.rpartition("/")[2] >= LATE
+
+
 def zones(inventory: Inventory) -> tuple[Zone, ...]:
     """The zones that the primary serves: forward and reverse."""
     return (
         Zone(inventory.cluster.zone, "zone.forward"),
         Zone(inventory.network.reverse_zone, "zone.reverse"),
-    )
-
-
-def known_hosts(inventory: Inventory, group: str) -> tuple[str, ...]:
-    """The pinned host keys of a group's nodes, as lines of ssh_known_hosts: sshd(8)."""
-    pins = HostKeys(inventory.state / "known_hosts")
-    return tuple(
-        f"{node.name},{inventory.fqdn(node.name)},{node.address} {pin.type} {pin.key}"
-        for node in inventory.group(group)
-        for pin in pins.pins(node.name, str(node.address))
     )
 
 
@@ -141,7 +138,8 @@ def _values(inventory: Inventory, node: Node, secrets: Secrets) -> dict[str, Any
         "resolvers": ["127.0.0.1", *others] if node.name in servers else addresses,
         "time_servers": [str(inventory.nodes[name].address) for name in inventory.ntp.servers],
         "zones": zones(inventory),
-        "known_hosts": known_hosts(inventory, node.group),
+        "revoked_serial": REVOKED_SERIAL,
+        "host_names": credentials.host_names(inventory),
         "k3s": _k3s(inventory, node),
     }
 
@@ -188,6 +186,7 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
     lists: Mapping[str, list[str]] = {
         "ROOMS": list(rooms(node, here)),
         "ADMIN_PEERS": [str(one.address) for one in admins if node in admins and one.name != node.name],
+        "OTHERS": [name for name in inventory.nodes if name != node.name],
         "PARTNERS": [str(peer.address) for peer in peers],
         "SSH_PORTS": [str(port) for port in inventory.groups[node.group].ssh_ports],
         "TLS_SERVICES": list(inventory.authority.serves),

@@ -31,15 +31,15 @@ tar -xf - -C {folder} || {{ rm -rf {folder}; exit 1; }}
 exec timeout --kill-after=10 {limit} bash {folder}/run.sh --remove {options}
 """
 
-# Every line of standard input that authorized_keys lacks is added to it; others are kept.
-ADD_KEY = """
+# Whom the authority (on standard input) lets in, sshd lets in from now on; restarting it ends no session.
+TRUST = """
 set -eu
-umask 077
-mkdir -p "$HOME/.ssh"
-keys=$HOME/.ssh/authorized_keys
-[ -e "$keys" ] || : >"$keys"
-[ ! -s "$keys" ] || [ -z "$(tail -c 1 "$keys")" ] || echo >>"$keys"
-while IFS= read -r line; do grep -qxF -e "$line" "$keys" || printf '%s\\n' "$line" >>"$keys"; done
+umask 022
+cat >/etc/ssh/ca.pub.new
+mv -f /etc/ssh/ca.pub.new /etc/ssh/ca.pub
+line='TrustedUserCAKeys /etc/ssh/ca.pub' drop=/etc/ssh/sshd_config.d/10-rpicluster.conf
+grep -qsxF "$line" "$drop" || echo "$line" >>"$drop"
+systemctl restart ssh
 """
 
 Kind = Literal["step", "change", "reached", "failed", "output", "end", "note"]
@@ -104,34 +104,30 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     return data.getvalue()
 
 
-def add_key(node: Node, lines: bytes) -> None:
-    """Add these lines to the login user's authorized_keys, unless they are there."""
-    node.run(["sh", "-c", ADD_KEY], input=lines, deadline=20, check=True)
+def open_by_certificate(certified: Node, first: Node, authority: bytes, *, check: bool) -> tuple[Node, bool]:
+    """A connection to a node, and whether it had to be told of our authority for it.
 
-
-def open_by_key(keyed: Node, first: Node, authorized_keys: bytes, *, check: bool) -> tuple[Node, bool]:
-    """A connection to a node, and whether our key had to be installed for it.
-
-    `keyed` knows only the key, `first` the password of a fresh node as well.  The steps that close the
-    password door run over a connection made with the key alone, so they cannot lock us out.  With `check`
-    nothing is installed and a fresh node is looked at with its password.
+    `certified` knows no password, `first` that of a fresh node as well.  The steps that close the password door run
+    over a connection made without it, so they cannot lock us out.  With `check` nothing is installed and a fresh
+    node is looked at with its password.
     """
     try:
-        keyed.connect()
-        return keyed, False
+        certified.connect()
+        return certified, False
     except AuthenticationFailed:
         first.connect()
     if check:
         return first, False
-    add_key(first, authorized_keys)
+    first.run(["sh", "-c", TRUST], sudo=True, input=authority, deadline=20, check=True)
     first.close()
     try:
-        keyed.connect()
+        certified.connect()
     except AuthenticationFailed as error:
         raise AuthenticationFailed(
-            keyed.name, f"our key was installed, yet it is refused; passwords stay as they are ({error})"
+            certified.name,
+            f"it was told of our authority, yet refuses our certificate; passwords stay as they are ({error})",
         ) from error
-    return keyed, True
+    return certified, True
 
 
 def run(node: Node, files: Mapping[str, bytes], *, check: bool, say: Callable[[Line], None]) -> list[Line]:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from cluster import tls
+from cluster import credentials, tls
 from cluster.inventory import Inventory, Node
 from cluster.secrets import Secrets
 
+COMPUTE = "compute"
 DEPLOYER = "deployer"  # the group that serves by TLS, and holds the authority
 
 
-def files(inventory: Inventory, node: Node, secrets: Secrets) -> dict[str, bytes]:
-    """More files of a node's bundle; raises InputError where the authority cannot sign."""
+def files(inventory: Inventory, node: Node, secrets: Secrets, host_key: str | None) -> dict[str, bytes]:
+    """More files of a node's bundle; raises InputError where the authority cannot sign.
+
+    `host_key`: the public key that the node has shown; without it there is no certificate of the node's own.
+    """
+    plan, signer = inventory.authority, credentials.trusted(inventory)
     found: dict[str, bytes] = {}
+    if host_key is not None:
+        names = credentials.host_names(inventory, node.name)
+        text = signer.sign(host_key, "host", names, identity=inventory.fqdn(node.name), seconds=plan.host)
+        found["base/host-certificate.pub"] = f"{text}\n".encode()
+    if node.group == COMPUTE:
+        user = inventory.mpi.user
+        text = signer.sign(secrets.mpi_public(), "user", [user], identity=f"{user}'s jobs", seconds=plan.jobs)
+        found[f"{COMPUTE}/mpi-certificate.pub"] = f"{text}\n".encode()
     if node.group == DEPLOYER:
+        for path in sorted(secrets.folder.iterdir()):
+            if not path.name.startswith(("ssh_key", ".")):  # the operator's own, which is nobody else's
+                found[f"{DEPLOYER}/secrets/{path.name}"] = path.read_bytes()
         authority = secrets.tls_authority
         for service in inventory.authority.serves:
             pair = tls.new_leaf(authority.read_bytes(), authority, inventory, node.name, service)

@@ -10,6 +10,7 @@ from specs.base import checks
 from specs.base import looks as base
 from specs.compute import kube as kubes
 from specs.compute import looks as compute
+from specs.deployer import looks as deployer
 from specs.lanservices import booting, webs
 from specs.lanservices import looks as seen
 from specs.looks import Looks, Place, look
@@ -23,6 +24,7 @@ all_checks = look(checks.all_checks, 1.0)
 all_doors = look(base.all_doors)
 all_facts = look(base.all_facts)
 canary = look(kubes.canary, 6.5, heavy=True)
+deployers = look(deployer.deployers)
 dhcp_impatient = look(seen.dhcp_impatient, 2.5)
 dhcp_leases = look(seen.dhcp_leases, 2.4)
 dhcp_offers = look(seen.dhcp_offers, 2.5)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cluster.errors import ProbeFailed
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Door:
-    """What one user met: the methods offered to somebody without credentials, and what opened the door."""
+    """What one user met: the methods offered to somebody without credentials, and what opened the door.
+
+    `certificate`: by which the server proved who it is, where it has one; `host_key`: its public key.
+    """
 
     banner: str
     offered: frozenset[str]
     accepted: frozenset[str]
     seconds: float
+    host_key: str = ""
+    certificate: bytes | None = None
 
     @property
     def penalised(self) -> bool:
@@ -47,14 +53,16 @@ def knock(
     user: str,
     *,
     passwords: Sequence[str] = (),
+    others: Mapping[str, paramiko.PKey] = MappingProxyType({}),
     key: paramiko.PKey | None = None,
     port: int = 22,
     deadline: float | Deadline = 5.0,
 ) -> Door:
-    """Try to log in as `user`: without credentials, with each password in both ways, with the key last.
+    """Try to log in as `user`: without credentials, with each password in both ways, with `others`, with the key last.
 
-    `accepted` has "none", "password", "keyboard-interactive" or "publickey" for each that would let us in;
-    nothing is done once inside.  Raises ProbeFailed: `refused`, `timeout`, `unreachable`, `closed`.
+    `accepted` has "none", "password", "keyboard-interactive", a name of `others` or "publickey" for the first that lets
+    us in; nothing is done once inside.  sshd hangs up at the sixth refusal (sshd_config(5), MaxAuthTries; the one
+    without credentials is not counted).  Raises ProbeFailed: `refused`, `timeout`, `unreachable`, `closed`.
     """
     import paramiko
 
@@ -66,11 +74,13 @@ def knock(
     transport = paramiko.Transport(sock)
     accepted: set[str] = set()
     try:
-        if not ssh.greet(transport, end):
+        if not ssh.greet(transport, end, [ssh.CERTIFIED]):
             raise ProbeFailed(f"{address}:{port}: no SSH in time", reason="timeout")
+        shown = transport.get_remote_server_key()
+        host = f"{shown.get_name()} {shown.get_base64()}", ssh.certificate_of(shown)
         offered = _offered(transport, user)
         if offered is None:
-            return Door(transport.remote_version, frozenset(), frozenset({"none"}), began - end.left)
+            return Door(transport.remote_version, frozenset(), frozenset({"none"}), began - end.left, *host)
         for password in passwords:
             with contextlib.suppress(paramiko.AuthenticationException):
                 transport.auth_password(user, password, fallback=False)
@@ -80,11 +90,13 @@ def knock(
                 transport.auth_interactive(user, lambda *asked: [password] * len(asked[2]))  # noqa: B023
                 accepted.add("keyboard-interactive")
                 break
-        if key is not None and not accepted:
+        for name, one in (*others.items(), *([("publickey", key)] if key is not None else ())):
+            if accepted:
+                break
             with contextlib.suppress(paramiko.AuthenticationException):
-                transport.auth_publickey(user, key)
-                accepted.add("publickey")
-        return Door(transport.remote_version, offered, frozenset(accepted), began - end.left)
+                transport.auth_publickey(user, one)
+                accepted.add(name)
+        return Door(transport.remote_version, offered, frozenset(accepted), began - end.left, *host)
     except (paramiko.SSHException, EOFError) as error:
         why = str(error) or "closed"
         raise ProbeFailed(f"{address}:{port}: {user}: {why}", reason="closed") from error

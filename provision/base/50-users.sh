@@ -1,5 +1,5 @@
 #!/bin/bash
-# The login user with the operator's key, the cluster user, and the group that may use SSH.
+# The login user's folder, the cluster user, and the group that may use SSH.
 # Takes its values and files from the bundle it lies in; see lib.sh for how to run it by hand.
 . "${BASH_SOURCE[0]%/*}/../lib.sh"
 
@@ -8,4 +8,3 @@ ensure_user "$CLUSTER_USER" --create-home --shell /bin/bash --user-group
 
 home=$(getent passwd "$LOGIN" | cut -d: -f6)
 ensure_dir "$home/.ssh" 0700 "$LOGIN:$LOGIN"
-ensure_lines "$BUNDLE/base/authorized_keys" "$home/.ssh/authorized_keys" 0600 "$LOGIN:$LOGIN"

@@ -10,7 +10,12 @@ ensure_dir "$home" 0700 "$MPI_USER:$MPI_USER"
 ensure_dir "$home/.ssh" 0700 "$MPI_USER:$MPI_USER"
 sed 1d "$BUNDLE/compute/mpi-key" >"$BUNDLE/mpi-key"    # a private key has no place for our header
 install_file "$BUNDLE/mpi-key" "$home/.ssh/id_ed25519" 0600 "$MPI_USER:$MPI_USER"
-install_file "$BUNDLE/compute/mpi-authorized-keys" "$home/.ssh/authorized_keys" 0600 "$MPI_USER:$MPI_USER"
+# What the authority signed stays while it is good for long.
+certificate=$home/.ssh/id_ed25519-cert.pub
+new=$BUNDLE/compute/mpi-certificate.pub
+if ssh_serves "$new" "$certificate"; then cp -- "$certificate" "$new"; fi
+install_file "$new" "$certificate" 0600 "$MPI_USER:$MPI_USER"
+install_file "$BUNDLE/compute/mpi-known-hosts" "$home/.ssh/known_hosts" 0600 "$MPI_USER:$MPI_USER"
 install_file "$BUNDLE/compute/mpi-ssh-config" "$home/.ssh/config" 0600 "$MPI_USER:$MPI_USER"
 
 ensure_dir /opt/cluster/compute 0750 "root:$MPI_USER"

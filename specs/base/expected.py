@@ -65,12 +65,12 @@ def folders(inventory: Inventory) -> list[Path]:
     ]
 
 
-def files(inventory: Inventory) -> list[Path]:
+def files() -> list[Path]:
     """Files whose owner or mode decides who can get in, or who can become root."""
-    login = inventory.users.login
     return [
         Path("/opt/cluster/data/info_host.txt", "0444", "root", "root"),
-        Path(f"{home(inventory)}/.ssh/authorized_keys", "0600", login, login),
+        Path("/etc/ssh/ca.pub", "0644", "root", "root"),
+        Path("/etc/ssh/revoked.krl", "0644", "root", "root"),
         Path("/etc/ssh/ssh_host_ed25519_key", "0600", "root", "root"),
         Path("/etc/passwd", "0644", "root", "root"),
         Path("/etc/shadow", "0640", "root", "shadow"),
@@ -87,6 +87,8 @@ MANAGED = (
     "/etc/modprobe.d/rpicluster.conf",
     "/etc/sysctl.d/60-rpicluster.conf",
     "/etc/ssh/sshd_config.d/10-rpicluster.conf",
+    "/etc/ssh/ca.pub",
+    "/etc/rpicluster/revoked",
     "/etc/chrony/chrony.conf",
     "/etc/default/chrony",
     "/etc/rpicluster/firewall.nft",
@@ -96,6 +98,15 @@ MANAGED = (
     "/etc/cron.d/rpicluster",
     "/opt/cluster/data/info_host.txt",
 )
+
+# Whom sshd believes, and what it refuses of that all the same.
+SSH_CA, REVOKED = AUTHORITY_FILES = ("/etc/ssh/ca.pub", "/etc/rpicluster/revoked")
+
+
+def tls_root(inventory: Inventory) -> str:
+    """Where the system's store has the cluster's TLS root."""
+    return f"/etc/ssl/certs/{inventory.cluster.name}.pem"
+
 
 LOG_BYTES = 2**20  # from here on it is rotated
 
@@ -109,8 +120,6 @@ RAMSTORE = "/mnt/ramstore/data"  # of the LAN services' nodes, in memory
 HOUR_CHECK = f"{RAMSTORE}/hour_check.txt"
 HOUR_CHECK_S = 3600 + 300  # cron's hour, and time to do it
 MOST_PROCESSES = ("500", "1000")  # what a login gets, and what it may ask for
-
-HOST_KEYS = {kind: f"/etc/ssh/ssh_host_{kind}_key.pub" for kind in ("ed25519", "ecdsa", "rsa")}
 
 RUNNING = (
     "ssh.service",
@@ -141,6 +150,12 @@ SSHD = {
     "permitemptypasswords": "no",
     "hostbasedauthentication": "no",
     "pubkeyauthentication": "yes",
+    "trustedusercakeys": "/etc/ssh/ca.pub",
+    "revokedkeys": "/etc/ssh/revoked.krl",
+    "hostcertificate": "/etc/ssh/ssh_host_ed25519_key-cert.pub",
+    "authorizedkeysfile": "none",
+    "authorizedprincipalsfile": "none",
+    "authorizedkeyscommand": "none",
     "addressfamily": "inet",
     "clientaliveinterval": "120",
 }

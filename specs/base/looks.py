@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cluster import credentials
 from cluster.errors import ClusterError, ProbeFailed
 from cluster.facts import Facts, command, parse
 from cluster.probes import door, tcp
 from cluster.probes.door import Door
-from specs.base import expected
+from specs.base import expected, strangers
 from specs.lanservices.looks import must
 from specs.looks import Place
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 FACTS_S = 20.0  # 0.3 s on a lab node; a Pi B+ under load needs its time
 KNOCK_S = 5.0
+TRIES = 3  # besides a password in two ways and the key that succeeds: six are refused at most
 
 
 def all_facts(place: Place) -> dict[str, Facts | ClusterError]:
@@ -33,12 +35,13 @@ def all_facts(place: Place) -> dict[str, Facts | ClusterError]:
             login=inventory.users.login,
             address=node.address,
             sysctls=[setting.name for setting in expected.settings(inventory)],
-            paths=[path.name for path in (*expected.folders(inventory), *expected.files(inventory))]
+            paths=[path.name for path in (*expected.folders(inventory), *expected.files())]
             + [expected.log_file(inventory)],
-            texts=[*expected.MANAGED, *expected.HOST_KEYS.values()],
+            texts=expected.MANAGED,
             aged=[expected.HOUR_CHECK],
-            contents=[expected.HOUR_CHECK],
+            contents=[expected.HOUR_CHECK, *expected.AUTHORITY_FILES],
             log=inventory.cluster.name,
+            trusted=expected.tls_root(inventory),
             units=[*expected.RUNNING, *expected.NEVER, *expected.MORE_UNITS],
             commands=expected.COMMANDS,
             names=[inventory.fqdn(name) for name in names],
@@ -54,19 +57,30 @@ def all_facts(place: Place) -> dict[str, Facts | ClusterError]:
 
 @dataclass(frozen=True)
 class Doors:
-    """What somebody without the right key meets at one node's sshd."""
+    """What somebody with other credentials than ours meets at one node's sshd."""
 
     login: Door
+    more: Door  # the same user, with what one connection has no tries for
     root: Door | None  # None: not tried, because the server would hold it against our address
     banners: dict[int, bytes | ClusterError]
+    tried: frozenset[str]  # which of `strangers.REFUSED`
+
+    @property
+    def accepted(self) -> frozenset[str]:
+        """All that let the login user in."""
+        return self.login.accepted | self.more.accepted
 
 
 def all_doors(place: Place) -> dict[str, Doors | ClusterError]:
-    """Try each node's SSH as the login user with passwords and as root, and every port it is to listen on."""
+    """Try each node's SSH as the login user and as root with what must be refused, and every port it listens on."""
     from cluster import ssh
 
     users, groups, nodes = place.inventory.users, place.inventory.groups, place.inventory.nodes
-    key = ssh.load_key(str(place.inventory.state / "secrets" / "ssh_key"))
+    found = credentials.certificate(place.inventory)
+    key = ssh.load_key(str(place.inventory.state / "secrets" / "ssh_key"), found[0] if found else None)
+    others, roots = strangers.strangers(place.inventory), strangers.roots(place.inventory)
+    names = sorted(others)
+    first, rest = ({name: others[name] for name in half} for half in (names[:TRIES], names[TRIES:]))
 
     def look(node: Node) -> Doors:
         banners: dict[int, bytes | ClusterError] = {}
@@ -76,11 +90,13 @@ def all_doors(place: Place) -> dict[str, Doors | ClusterError]:
             except ProbeFailed as error:
                 banners[port] = error
         # The key that ends the login user's attempts with a success; see the probe.
-        login = door.knock(node.address, users.login, passwords=[users.first_password], key=key, deadline=KNOCK_S)
+        passwords = [users.first_password]
+        login = door.knock(node.address, users.login, passwords=passwords, others=first, key=key, deadline=KNOCK_S)
+        more = door.knock(node.address, users.login, others=rest, key=key, deadline=KNOCK_S)
         root = None
         if not login.penalised:
-            root = door.knock(node.address, "root", passwords=[users.first_password], key=key, deadline=KNOCK_S)
-        return Doors(login, root, banners)
+            root = door.knock(node.address, "root", passwords=passwords, others=roots, key=key, deadline=KNOCK_S)
+        return Doors(login, more, root, banners, frozenset(names))
 
     return place.fleet.each(look)
 

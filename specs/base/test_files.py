@@ -15,7 +15,7 @@ def test_the_folder(node: Node, path: expected.Path, facts: Facts) -> None:
     judge(node, path, facts, "directory")
 
 
-@pytest.mark.each("path", lambda inventory, node: expected.files(inventory))
+@pytest.mark.each("path", lambda inventory, node: expected.files())
 def test_the_file(node: Node, path: expected.Path, facts: Facts) -> None:
     judge(node, path, facts, "regular file")
 

@@ -32,8 +32,9 @@ section mpich; mpichversion | sed -n 's/^MPICH Version:[[:space:]]*//p'
 section linked; ldd {program}
 section hosts; grep -v '^#' /opt/hpc/mpi-hosts
 section known; grep -v '^#' $home/.ssh/known_hosts
+section certificate; cat $home/.ssh/id_ed25519-cert.pub
 section user; id -nG {user}
-section modes; stat -c '%n %a %U' $home $home/.ssh $home/.ssh/id_ed25519 $home/.ssh/authorized_keys
+section modes; stat -c '%n %a %U' $home $home/.ssh $home/.ssh/id_ed25519 $home/.ssh/id_ed25519-cert.pub
 section hop; runuser -u {user} -- timeout 10 ssh {next} hostname
 section herd; grep -v '^#' /etc/distcc/hosts
 section daemon; for p in $(pgrep -x distccd); do ps -o user=,ni=,args= -p $p; done

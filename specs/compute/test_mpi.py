@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
+from cluster import authority, credentials
 from cluster.errors import ClusterError
+from cluster.hostkeys import AUTHORITY, HostKeys
 from cluster.inventory import Inventory
 from cluster.inventory import Node as Plan
 from cluster.node import Fleet, Node
@@ -45,7 +47,7 @@ def test_nobody_else_reads_the_key_of_jobs(node: Node, herd: Herd, inventory: In
         f"{home} 700 {user}",
         f"{home}/.ssh 700 {user}",
         f"{home}/.ssh/id_ed25519 600 {user}",
-        f"{home}/.ssh/authorized_keys 600 {user}",
+        f"{home}/.ssh/id_ed25519-cert.pub 600 {user}",
     ]
     strange = sorted(set(wanted) ^ set(herd.lines("modes")))
     assert not strange, f"{node.name}: not as they must be: {'; '.join(strange)}"
@@ -64,12 +66,33 @@ def test_the_host_file_is_the_inventorys(node: Node, herd: Herd, inventory: Inve
 
 
 @pytest.mark.semantics("mpi-user")
-def test_it_knows_the_host_key_of_every_other(node: Node, herd: Herd, inventory: Inventory) -> None:
-    known = {line.split(",")[0]: line.split()[-1] for line in herd.lines("known")}
-    pins = (inventory.state / "known_hosts").read_text(encoding="utf-8").splitlines()
-    pinned = {word: line.split()[2] for line in pins if len(line.split()) > 2 for word in line.split()[0].split(",")}
-    strange = [one.name for one in inventory.group("compute") if known.get(one.name) != pinned.get(one.name)]
-    assert not strange, f"{node.name} has another host key, or none, for {', '.join(strange)}: provision compute again"
+def test_it_believes_the_authority_about_the_others(node: Node, herd: Herd, inventory: Inventory) -> None:
+    known = [line.split() for line in herd.lines("known") if line.startswith(AUTHORITY)]
+    believed = {" ".join(words[2:4]) for words in known}
+    ours = HostKeys(inventory.state / "known_hosts").authorities()
+    assert believed == ours and len(known) == 1, (
+        f"{node.name}: {inventory.mpi.user} believes another authority, or none"
+    )
+    unknown = {one.name for one in inventory.group("compute")} - set(known[0][1].split(","))
+    assert not unknown, f"{node.name}: {inventory.mpi.user} believes it about others than {', '.join(sorted(unknown))}"
+
+
+@pytest.mark.semantics("mpi-user")
+def test_the_certificate_of_jobs_holds(
+    node: Node, herd: Herd, inventory: Inventory, record_property: Callable[[str, object], None]
+) -> None:
+    said, user = herd.lines("certificate"), inventory.mpi.user
+    try:
+        found = authority.read(" ".join(said))
+    except ValueError:
+        pytest.fail(f"{node.name}: {user} has no certificate: {'; '.join(said)[:80]}", pytrace=False)
+    why = found.why_not("user", user, HostKeys(inventory.state / "known_hosts").authorities())
+    assert why is None, f"{node.name}: {user}'s certificate does not hold: {why}"
+    left, wanted = found.days_left(), inventory.authority.jobs * credentials.RENEWED_AT / 2 / 86400
+    record_property("days left", round(left, 1))
+    assert left > wanted, (
+        f"{node.name}: {user}'s certificate ends in {left:.1f} days: `python -m provision {node.name}`"
+    )
 
 
 @pytest.mark.semantics("mpi-versions")

@@ -22,7 +22,20 @@ from cluster.node import Fleet
 from lab.lab import Lab
 from tests.breaking import Break, Played, Round, covered, play, unexpected, wrong_about
 from tests.outcomes import Result
-from tests.red import base, compute, dhcp, dns, files, firewall, floating_address, k3s, nodes, ntp, single_nodes
+from tests.red import (
+    base,
+    compute,
+    deployer,
+    dhcp,
+    dns,
+    files,
+    firewall,
+    floating_address,
+    k3s,
+    nodes,
+    ntp,
+    single_nodes,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = load()
@@ -38,6 +51,7 @@ ALL = (
     *firewall.ROUNDS,
     *compute.ROUNDS,
     *k3s.ROUNDS,
+    *deployer.ROUNDS,
 )
 ROUNDS = tuple(sorted(ALL, key=lambda chosen: chosen.profile != PRODUCTION))  # nodes are given other timers once
 
@@ -157,7 +171,8 @@ ELSEWHERE = {
     },
     "base/test_health.py::test_the_system_is_up": "a node in maintenance lets nobody in; `degraded` is a failed unit",
     "base/test_network.py::test_the_link_is_up": "a node whose link is down is not reached: test_node_down.py",
-    "base/test_ssh.py::test_the_operators_key_is_accepted": "all specs need that key: `nodes: no way in`",
+    "base/test_ssh.py::test_the_operators_certificate_is_accepted": "all specs need it: `nodes: no way in`",
+    "deployer/test_authority.py::test_the_operators_certificate_lasts": "tests/unit/test_authority.py",
     "lanservices/test_dhcp.py::test_two_clients_have_two_addresses": "tests/unit/test_specs_of_services.py",
     "lanservices/test_dhcp.py::test_renewal_and_rebinding_come_before_the_end": "dhcpd computes both by itself",
     **{

@@ -41,10 +41,22 @@ ROUNDS = (
                 red={f"{MPI}the_host_file_is_the_inventorys[delta]": "delta places processes on"},
             ),
             Break(
-                "a host key that is not known", "epsilon", files=(f"{HOME}/.ssh/known_hosts",),
-                do=f"sed -i /^gamma,/d {HOME}/.ssh/known_hosts",
-                red={f"{MPI}it_knows_the_host_key_of_every_other[epsilon]":
-                     "epsilon has another host key, or none, for gamma"},
+                "a node that the authority is not believed about", "epsilon", files=(f"{HOME}/.ssh/known_hosts",),
+                do=f"sed -i s/,gamma,/,/ {HOME}/.ssh/known_hosts",
+                red={f"{MPI}it_believes_the_authority_about_the_others[epsilon]":
+                     "epsilon: mpiuser believes it about others than gamma"},
+            ),
+            Break(
+                "a certificate that somebody else signed", "zeta", files=(f"{HOME}/.ssh/id_ed25519-cert.pub",),
+                do="ssh-keygen -q -t ed25519 -N '' -f /run/foreign-ca; "
+                f"ssh-keygen -y -f {HOME}/.ssh/id_ed25519 > /run/foreign.pub; "
+                "ssh-keygen -q -s /run/foreign-ca -I red -n mpiuser -V +1h /run/foreign.pub; "
+                f"cat /run/foreign-cert.pub > {HOME}/.ssh/id_ed25519-cert.pub",
+                undo="rm /run/foreign*",
+                red={
+                    f"{MPI}the_certificate_of_jobs_holds[zeta]": "does not hold: it is signed by SHA256:",
+                    f"{MPI}the_next_node_is_reached_without_a_question[zeta]": "zeta does not get to gamma by SSH",
+                },
             ),
             Break(
                 "another MPICH", "zeta", files=("/usr/local/bin/mpichversion",),

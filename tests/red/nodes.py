@@ -125,9 +125,10 @@ ROUNDS = (
         (
             # Each costs one failure; the other specs about the node are skipped with the same reason.
             Break(
-                "not our key", "gamma", files=("/home/pi/.ssh/authorized_keys",),
-                do="echo > /home/pi/.ssh/authorized_keys",
-                red={"base/test_users.py::test_the_login_user[gamma]": "gamma: pi@192.168.10.21 refused our key"},
+                "not our authority", "gamma", files=("/etc/ssh/ca.pub",),
+                do="echo > /etc/ssh/ca.pub",
+                red={"base/test_users.py::test_the_login_user[gamma]":
+                     "gamma: pi@192.168.10.21 refused our certificate and our key"},
             ),
             Break(
                 "another host key", "delta",

@@ -34,11 +34,20 @@ def server(port: int, *, udp: bool = False) -> dict[str, Any]:
     }
 
 
-def sshd(lines: str) -> dict[str, Any]:
+HOST_CERTIFICATE = "/etc/ssh/ssh_host_ed25519_key-cert.pub"
+# Says of each certificate that sshd asks about ($1) that whoever signed it may: his key stands before the signature.
+SIGNED_BY_ANYBODY = r"""cat >/usr/sbin/red-keys <<'END'
+#!/bin/sh
+printf 'cert-authority ssh-ed25519 %s\n' "$(echo "$1" | base64 -d | tail -c 138 | head -c 51 | base64 -w0)"
+END
+chmod 755 /usr/sbin/red-keys"""
+
+
+def sshd(lines: str, before: str = "true") -> dict[str, Any]:
     """`do` and `undo`: lines that sshd reads before ours, so that they win (sshd_config(5))."""
     drop = "/etc/ssh/sshd_config.d/00-red.conf"
     return {
-        "do": f"printf '{lines}' > {drop} && sshd -t && systemctl reload ssh",
+        "do": f"{before}\nprintf '{lines}' > {drop} && sshd -t && systemctl reload ssh",
         "undo": f"rm -f {drop} && systemctl reload ssh",
     }
 
@@ -57,7 +66,7 @@ BREAKS = (
         red={
             BASE + "ssh.py::test_only_keys_are_offered[delta]": "also offers password",
             BASE + "ssh.py::test_the_first_password_is_refused[delta]": "lets pi in by password",
-            BASE + "ssh.py::test_root_is_refused[delta]": "lets root in by publickey",
+            BASE + "ssh.py::test_root_is_refused[delta]": "lets root in by a certificate for root",
             BASE + "ssh.py::test_it_answers_on_the_port[delta-2020]": "no SSH on port 2020",
             BASE + "ssh.py::test_the_setting_is[delta-permitrootlogin]": "permitrootlogin yes, not no",
             BASE + "ssh.py::test_the_setting_is[delta-passwordauthentication]": "passwordauthentication yes, not no",
@@ -69,17 +78,93 @@ BREAKS = (
         },
     ),
     Break(
-        "root's door",
+        "an authority and a list of others",
         "delta",
-        do="mkdir -p /root/.ssh && cp /home/pi/.ssh/authorized_keys /root/.ssh/authorized_keys",
-        undo="rm -rf /root/.ssh",
-        red={},  # with the break above, it lets root in
+        files=("/etc/ssh/ca.pub", "/etc/rpicluster/revoked"),
+        do="ssh-keygen -q -t ed25519 -N '' -f /run/foreign-other; cat /run/foreign-other.pub >> /etc/ssh/ca.pub; "
+        "echo 'serial: 2' >> /etc/rpicluster/revoked",
+        undo="rm /run/foreign-other /run/foreign-other.pub",
+        red={
+            BASE + "ssh.py::test_it_believes_our_authority_alone[delta]": "delta believes SHA256:",
+            BASE + "ssh.py::test_its_list_of_what_is_revoked_is_ours[delta]": "refuses ['serial: 1', 'serial: 2']",
+        },
+    ),
+    # What must be refused, each where sshd lets just that in.
+    Break(
+        "whose key it is does not matter",
+        "gamma",
+        **sshd("AuthorizedKeysCommand /usr/bin/echo %%t %%k\nAuthorizedKeysCommandUser root\n"),
+        red={
+            BASE + "ssh.py::test_it_is_refused[gamma-plain key]": "by the operator's key without its certificate",
+            BASE + "ssh.py::test_the_setting_is[gamma-authorizedkeyscommand]": "/usr/bin/echo %t %k, not none",
+        },
     ),
     Break(
-        "host key",
-        "delta",
-        **kept("/etc/ssh/ssh_host_ed25519_key.pub", "echo 'ssh-ed25519 AAAA x' > /etc/ssh/ssh_host_ed25519_key.pub"),
-        red={BASE + "ssh.py::test_the_node_shows_the_pinned_host_key[delta]": "has no host key like the pinned one"},
+        "whose signature it is does not matter",
+        "epsilon",
+        **sshd("AuthorizedKeysCommand /usr/sbin/red-keys %%k\nAuthorizedKeysCommandUser root\n", SIGNED_BY_ANYBODY),
+        red={
+            BASE + "ssh.py::test_it_is_refused[epsilon-foreign authority]": "that somebody else signed",
+            BASE + "ssh.py::test_the_setting_is[epsilon-authorizedkeyscommand]": "/usr/sbin/red-keys %k, not none",
+        },
+    ),
+    Break(
+        "whose certificate it is does not matter",
+        "zeta",
+        **sshd("AuthorizedPrincipalsFile /etc/ssh/red\n", "printf 'pi\npiclust\nmpiuser\n' > /etc/ssh/red"),
+        red={
+            BASE + "ssh.py::test_it_is_refused[zeta-wrong principal]": "by a certificate of another user's",
+            BASE + "ssh.py::test_the_setting_is[zeta-authorizedprincipalsfile]": "/etc/ssh/red, not none",
+        },
+    ),
+    Break(
+        "nothing is revoked",
+        "psi",
+        **sshd("RevokedKeys none\n"),
+        red={
+            BASE + "ssh.py::test_it_is_refused[psi-revoked]": "lets pi in by a certificate that is revoked",
+            BASE + "ssh.py::test_the_setting_is[psi-revokedkeys]": "revokedkeys none, not /etc/ssh/revoked.krl",
+        },
+    ),
+    Break(
+        "it comes from elsewhere, it seems",
+        "alpha",
+        do="nft 'table ip red { chain input { type nat hook input priority 100; "
+        "ip saddr 192.168.10.250 tcp dport 22 snat to 192.0.2.1; }; }'; "
+        "ip route add 192.0.2.1 via 192.168.10.250",
+        undo="nft delete table ip red; ip route del 192.0.2.1",
+        red={BASE + "ssh.py::test_it_is_refused[alpha-elsewhere]": "that may only be used from another network"},
+    ),
+    Break(
+        "a clock that is behind",
+        "beta",
+        do="mkdir -p /run/systemd/system/ssh.service.d && printf '[Service]\nEnvironment=LD_PRELOAD=%s FAKETIME=-1h\n' "
+        "/usr/lib/*/faketime/libfaketimeMT.so.1 > /run/systemd/system/ssh.service.d/red.conf && "
+        "systemctl daemon-reload && systemctl restart ssh",
+        undo="rm -r /run/systemd/system/ssh.service.d && systemctl daemon-reload && systemctl restart ssh",
+        red={BASE + "ssh.py::test_it_is_refused[beta-expired]": "lets pi in by a certificate that is over"},
+    ),
+    Break(
+        "a host certificate that somebody else signed",
+        "psi",
+        files=(HOST_CERTIFICATE,),
+        do="ssh-keygen -q -t ed25519 -N '' -f /run/foreign-ca; "
+        "cp /etc/ssh/ssh_host_ed25519_key.pub /run/foreign.pub && "
+        "ssh-keygen -q -s /run/foreign-ca -I red -h -n alpha -V +1h /run/foreign.pub && "
+        f"cat /run/foreign-cert.pub > {HOST_CERTIFICATE} && systemctl reload ssh",
+        undo="rm /run/foreign*; systemctl reload ssh",
+        red={
+            BASE + "ssh.py::test_the_node_proves_who_it_is[psi]": "does not hold: it is signed by SHA256:",
+            BASE + "ssh.py::test_it_proves_each_of_its_names[psi]": "is for ['alpha'], not for",
+            BASE + "ssh.py::test_its_certificate_lasts[psi]": "ends in 0.0 days",
+        },
+    ),
+    Break(
+        "a root that is not trusted",
+        "epsilon",
+        do="mv /etc/ssl/certs/rpicluster.pem /run/foreign.pem",
+        undo="mv /run/foreign.pem /etc/ssl/certs/rpicluster.pem",
+        red={BASE + "ssh.py::test_the_clusters_tls_root_is_trusted[epsilon]": "epsilon trusts no root of ours for TLS"},
     ),
     # --- base/test_names.py
     Break(

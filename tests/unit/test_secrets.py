@@ -15,7 +15,18 @@ from cluster.errors import InputError
 from cluster.inventory import Inventory, default_path, parse
 from cluster.secrets import Secrets, ensure
 
-FILES = ("ssh_key", "ssh_key.pub", "mpi_key", "ssh_ca", "tls_ca", "vrrp_password", "tsig_key", "omapi_key", "k3s_token")
+FILES = (
+    "ssh_key",
+    "ssh_key.pub",
+    "mpi_key",
+    "ssh_ca",
+    "tls_ca",
+    "vrrp_password",
+    "tsig_key",
+    "omapi_key",
+    "k3s_token",
+    "backup_passphrase",
+)
 
 
 @pytest.fixture
