@@ -68,8 +68,8 @@ def main(argv: Sequence[str]) -> int:
     """Run it; the exit code is that of the contract, or that of the error."""
     try:
         if argv and argv[0] in VERBS:
-            room, verb = VERBS[argv[0]]
-            done: int = getattr(importlib.import_module(room), verb)(argv[1:])
+            room, function = VERBS[argv[0]]
+            done: int = getattr(importlib.import_module(room), function)(argv[1:])
             return done
         options = parser().parse_args(argv)
         inventory = inventories.load(options.inventory, options.profile)
