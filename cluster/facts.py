@@ -290,7 +290,10 @@ class Facts:
 
     @cached_property
     def log(self) -> dict[str, str]:
-        """The cluster's own log: `journal` and `file`, the newest line of each; `kept`, the folder of the journal."""
+        """The cluster's own log: `journal` and `file`, the newest line of each; `kept`, the folder of the journal.
+
+        `arrived` is where the file has that newest line of the journal; not there, where it has not.
+        """
         return self._pairs("log")
 
     @cached_property
@@ -471,10 +474,17 @@ journalctl -q -k -o cat --since=-1h | awk '
 
 
 def _log(tag: str) -> str:
-    """The newest line with this tag, as the journal and as the tag's own file have it."""
+    """The newest line with this tag in the journal, and where the tag's own file has it, to the second.
+
+    It need not be the last one there: a node that loses its power keeps less of its journal than of its files.
+    """
+    file = shlex.quote(f"/var/log/{tag}.log")
     return (
-        f'echo "journal=$(journalctl -q -n 1 -o cat -t {shlex.quote(tag)})"; '
-        f'echo "file=$(tail -n 1 {shlex.quote(f"/var/log/{tag}.log")})"; '
+        f"newest=$(journalctl -q -n 1 -o short-unix -t {shlex.quote(tag)}); said=${{newest#*: }}; at=${{newest%%.*}}; "
+        'echo "journal=$said"; '
+        f'for n in 0 1 -1; do grep -F "$(date -d "@$((at + n))" +%FT%T)" {file}; done | grep -F -- ": $said" | '
+        "sed 's/^/arrived=/'; "
+        f'echo "file=$(tail -n 1 {file})"; '
         'echo "kept=$(ls -d /var/log/journal/$(cat /etc/machine-id))"'
     )
 

@@ -140,6 +140,8 @@ NEVER = (  # nothing upgrades itself unasked, nothing announces names, nothing o
 
 # An operator's tools, every node.
 COMMANDS = ("curl", "wget", "git", "gcc", "make", "dig", "lsof", "nc", "netstat", "tmux", "busybox", "chronyc", "sudo")
+# While they wait for an answer, their UDP sockets look like a server's; what they are asked by is a spec, or a check.
+ASKING = frozenset({"omshell", "busybox", "dig"})
 MORE_UNITS = ("logrotate.timer", "uptimed.service", "sysstat-collect.timer")  # that some spec asks about
 
 # sshd_config(5), as `sshd -T` prints it; ports and groups follow from the inventory.

@@ -23,10 +23,10 @@ def test_the_log_is_for_administrators(node: Node, facts: Facts, inventory: Inve
 
 
 def test_what_is_said_arrives_in_the_log(node: Node, facts: Facts, inventory: Inventory) -> None:
-    """The newest line with the tag in the journal is the newest of the file."""
+    """The newest line with the tag in the journal is in the file, too."""
     said, written = facts.log.get("journal"), facts.log.get("file", "")
     assert said, f"{node.name}: nothing was ever said with the tag {inventory.cluster.name}"
-    assert written.endswith(f": {said}"), f"{node.name}: the journal ends with {said!r}, the log with {written!r}"
+    assert facts.log.get("arrived"), f"{node.name}: the journal ends with {said!r}, the log with {written!r}"
 
 
 def test_the_log_is_rotated(node: Node, facts: Facts, inventory: Inventory) -> None:

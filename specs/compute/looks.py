@@ -22,7 +22,8 @@ JOB_S = 30.0  # 2 s in a lab of two cores; on Pis the connections of 32 processe
 MANY = 64  # processes: each makes connections to the others, so a job's beginning grows with the square of them
 SECTION = "\x1e"
 
-# One command for each node.  $1 is the node that compiles for this one; its own loopback is a stranger to distccd.
+# One command for each node.  $1 is the node that compiles for this one; its own loopback is a stranger to distccd.  The
+# daemon's children are left out: each of them becomes a compiler sooner or later.
 HERD = r"""
 exec 2>&1
 section() {{ printf '\036%s\n' "$1"; }}
@@ -37,7 +38,7 @@ section user; id -nG {user}
 section modes; stat -c '%n %a %U' $home $home/.ssh $home/.ssh/id_ed25519 $home/.ssh/id_ed25519-cert.pub
 section hop; runuser -u {user} -- timeout 10 ssh {next} hostname
 section herd; grep -v '^#' /etc/distcc/hosts
-section daemon; for p in $(pgrep -x distccd); do ps -o user=,ni=,args= -p $p; done
+section daemon; for p in $(pgrep -P 1 -x distccd); do ps -o user=,ni=,args= -p $p; done
 compile() {{
   here=$(runuser -u {user} -- mktemp -d)
   runuser -u {user} -- sh -c 'cd $1; export DISTCC_DIR=$1 DISTCC_HOSTS=$2 DISTCC_FALLBACK=0 DISTCC_IO_TIMEOUT=15

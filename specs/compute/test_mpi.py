@@ -6,6 +6,7 @@ mpiexec(1) (Hydra).  The job is one, started on one of the nodes; what each node
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import pytest
 
@@ -22,8 +23,10 @@ from specs.lanservices.looks import must
 
 pytestmark = pytest.mark.group("compute")
 
-# So much worse than the run before, a pair is not merely busy: a link fell back to 10 Mbit/s, or a node swaps.
+# So much worse than the run before, again and again, a pair is not merely busy: a link fell back to 10 Mbit/s, or a
+# node swaps.
 FAR_OFF = 50.0
+LOOKS = 4  # one alone may have met a moment in which the nodes had other things to do
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +157,14 @@ def test_a_pair_is_about_as_fast_as_before(
 ) -> None:
     if other not in mpi_job.hosts:
         pytest.skip(f"{other} took no part in the job: it does not answer")
-    judge([pair for pair in mpi_job.pairs if {pair.a, pair.b} == {node.name, other}],
-          f"{node.name} and {other}", earlier(inventory, f"[{node.name}-{other}]"), record_property)  # fmt: skip
+
+    def alone() -> list[mpi.Pair]:
+        others = [one.name for one in inventory.group("compute") if one.name not in (node.name, other)]
+        job = mpi.run(node, inventory.mpi.user, seconds=JOB_S, without=others, each=1)
+        return list(job.pairs)
+
+    pairs = [pair for pair in mpi_job.pairs if {pair.a, pair.b} == {node.name, other}]
+    judge(pairs, f"{node.name} and {other}", earlier(inventory, f"[{node.name}-{other}]"), record_property, alone)
 
 
 @pytest.mark.slow
@@ -170,19 +179,36 @@ def test_all_pairs_are_measured(inventory: Inventory, fleet: Fleet, record_prope
         record_property(f"{pair.a}-{pair.b}", f"{pair.latency_us:.0f} us, {pair.bandwidth_mb_s:.0f} MB/s")
 
 
-def judge(pairs: list[mpi.Pair], who: str, before: Earlier | None, record_property: Note) -> None:
-    """Note what was measured, beside what it was in the run before; only what is far off is a finding."""
+def judge(
+    pairs: list[mpi.Pair], who: str, before: Earlier | None, record_property: Note, again: Callable[[], list[mpi.Pair]]
+) -> None:
+    """Note what was measured, beside what it was in the run before; only what is far off is a finding.
+
+    What is far off is looked at `again`, without other pairs: what it was in its best moment is what counts.
+    """
     assert pairs, f"{who} were not measured"
-    (pair,) = pairs
+    pair = pairs[0]
+    assert pair.latency_us > 0 and pair.bandwidth_mb_s > 0, f"{who}: nothing was exchanged in the time measured"
+    if before is not None:
+        for _ in range(LOOKS - 1):
+            if slower(pair, before) < FAR_OFF:
+                break
+            pair = min([pair, *again()], key=lambda one: slower(one, before))
     record_property("latency_us", round(pair.latency_us, 1))
     record_property("bandwidth_mb_s", round(pair.bandwidth_mb_s, 1))
-    assert pair.latency_us > 0 and pair.bandwidth_mb_s > 0, f"{who}: nothing was exchanged in the time measured"
     if before is None:
         return
     record_property("latency_us_before", before.latency_us)
     record_property("bandwidth_mb_s_before", before.bandwidth_mb_s)
-    slower = max(pair.latency_us / before.latency_us, before.bandwidth_mb_s / pair.bandwidth_mb_s)
-    assert slower < FAR_OFF, (
-        f"{who} are {slower:.0f} times slower than before: {pair.latency_us:.0f} us, {pair.bandwidth_mb_s:.0f} MB/s; "
+    times = slower(pair, before)
+    assert times < FAR_OFF, (
+        f"{who} are {times:.0f} times slower than before: {pair.latency_us:.0f} us, {pair.bandwidth_mb_s:.0f} MB/s; "
         f"before {before.latency_us:.0f} us, {before.bandwidth_mb_s:.0f} MB/s"
     )
+
+
+def slower(pair: mpi.Pair, before: Earlier) -> float:
+    """How many times worse a pair is than it was, in what has become worst."""
+    if pair.latency_us <= 0 or pair.bandwidth_mb_s <= 0:
+        return inf
+    return max(pair.latency_us / before.latency_us, before.bandwidth_mb_s / pair.bandwidth_mb_s)

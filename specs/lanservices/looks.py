@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import ParamSpec, TypeVar
 
@@ -33,6 +33,7 @@ IMPATIENT_CLIENTS = range(0xA4, 0xB0)
 PATIENT = 10  # `secs` of a client that has waited long: above any load balance maximum in use, so both peers answer
 OFFER_WAIT_S = 2.5  # the server's ping takes 1 s (dhcpd(8)), and it may look for another address after it
 RELEASE_S = 0.5  # how long a release may take to be read by a busy server
+AGAIN_S = 1.0  # after so long without effect, a release is sent once more
 CLOCK_WAIT_S = 15.0  # chrony's first burst of four takes 2 s each (chrony.conf(5), iburst)
 
 
@@ -120,7 +121,11 @@ def _life(client: dhcp.Client, server: str) -> Life:
 
 
 def dhcp_leases(place: Place) -> Leases:
-    """Live with each server for a moment, and read both lease files once they agree that all is given back."""
+    """Live with each server for a moment, and read both lease files once they agree that all is given back.
+
+    A server that is late reads the broadcasts of a client's life after its partner told it of the release, and takes
+    them for a client that wants its lease again: that one is released once more, as no real client needs to.
+    """
     names = servers(place.inventory)
 
     def live(n: int, address: str) -> Life:
@@ -143,11 +148,16 @@ def dhcp_leases(place: Place) -> Leases:
             failover[name] = file.failover.get(name_of_pair) or ProbeFailed(
                 f"{name}: its lease file says nothing about failover peer {name_of_pair}", reason="no-failover"
             )
+        for name, life in lives.items():
+            late = time.time() - life.released > AGAIN_S
+            if late and isinstance(life.lease, Lease) and life.lease.address in held(must(read[name])):
+                lives[name] = replace(life, released=time.time())
+                dhcp.Client(place.interface, life.lease.mac).release(life.lease)
         files = [entries for entries in read.values() if not isinstance(entries, ClusterError)]
         return all(free(entries, address) for entries in files for address in ours)
 
     with suppress(WaitTimeout):  # the specs say which lease is still held
-        until(back, deadline=3.0, what="leases given back", every=0.1)
+        until(back, deadline=4.0, what="leases given back", every=0.1)
     return Leases(lives, read, failover)
 
 

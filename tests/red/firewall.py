@@ -51,9 +51,9 @@ ROUNDS = (
                 red={
                     f"{RULES}it_lets_in_what_is_declared[gamma-outside-tcp]": "in on tcp 22, 2020; declared is nothing",
                     **{f"{RULES}it_lets_in_what_is_declared[gamma-{name}-*]": "; declared is 0-65535"
-                       for name in ("psi", "alpha", "beta", "delta", "epsilon", "zeta")},
+                       for name in ("deployer", "lanservices", "compute")},
                     **{f"{RULES}it_lets_in_what_is_declared[gamma-{name}-udp]": "in on udp nothing; declared is 123"
-                       for name in ("omega", "stranger")},
+                       for name in ("openwrt", "stranger")},
                     f"{RULES}it_refuses_at_once[gamma]": "with drop, not reject",
                     f"{RULES}answers_come_in[gamma]": "gamma does not let answers in (drop)",
                     f"{RULES}it_talks_with_itself[gamma]": "what it says to itself: drop",

@@ -16,12 +16,14 @@ import pytest
 from cluster.errors import ClusterError, ProbeFailed
 from cluster.inventory import Inventory, load
 from cluster.node import Node
-from cluster.probes import clock
+from cluster.probes import clock, mpi
 from cluster.probes.clock import NtpReply, Source, Tracking
 from cluster.probes.dhcp import FailoverState, Lease, LeaseEntry, Offer
 from cluster.probes.dns import Answer, Lookup
 from cluster.probes.vrrp import Advertisement
 from specs.cluster import test_addresses as addresses
+from specs.compute import test_mpi as mpi_specs
+from specs.compute.previous import Earlier
 from specs.lanservices import test_dhcp as dhcp
 from specs.lanservices import test_dhcp_pair as dhcp_pair
 from specs.lanservices import test_dns_alone as dns_alone
@@ -437,3 +439,27 @@ def test_a_spec_that_would_wait_for_long_says_what_it_needs() -> None:
     affordable(INVENTORY, 59.0, "waiting")
     with pytest.raises(pytest.skip.Exception, match="needs --profile short: waiting takes 300 s under production"):
         affordable(INVENTORY, 300.0, "waiting")
+
+
+# ---------------------------------------------------------------- MPI
+
+
+def test_a_pair_that_is_slow_in_every_look_is_a_finding() -> None:
+    """A link that fell back to 10 Mbit/s stays slow; a moment in which a node had other things to do does not count."""
+    before, fast, slow = (
+        Earlier(60.0, 900.0),
+        mpi.Pair("gamma", "delta", 70.0, 800.0),
+        mpi.Pair("gamma", "delta", 80, 1),
+    )
+    looks: list[mpi.Pair] = []
+
+    def judge(*seen: mpi.Pair) -> None:
+        looks[:] = seen
+        mpi_specs.judge([looks.pop(0)], "gamma and delta", before, lambda *_: None, lambda: [looks.pop(0)])
+
+    judge(fast)
+    judge(slow, slow, fast, slow)
+    assert len(looks) == 1, "nobody looks again once it was as fast as before"
+    assert "900 times slower than before: 80 us, 1 MB/s; before 60 us, 900 MB/s" in red(judge, *[slow] * 4)
+    assert "nothing was exchanged" in red(judge, mpi.Pair("gamma", "delta", 0.0, 800.0))
+    assert "were not measured" in red(mpi_specs.judge, [], "gamma and delta", before, lambda *_: None, list)
