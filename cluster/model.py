@@ -199,9 +199,18 @@ class Vrrp(Model):
     # 255 is for the owner of a real address, 0 for resigning: RFC 3768 section 5.3.4.
     priorities: f.FrozenMap[Annotated[int, BeforeValidator(f.whole(1, 254))]]
     preempt_delay: Annotated[float, BeforeValidator(f.whole_duration(0, 1000))]
+    tracks: Annotated[tuple[Annotated[str, BeforeValidator(f.one_of(f.TRACKED, "service"))], ...], f.Unique] = ()
 
     def __hash__(self) -> int:
         return hash((self.instance, self.virtual_router_id))
+
+    @property
+    def weight(self) -> int:
+        """How much of its priority a node gives up for each service that it lost: one more than priorities differ.
+
+        So whoever has lost fewer of them is ahead, and where both have lost as many, who would be without.
+        """
+        return max(self.priorities.values()) - min(self.priorities.values()) + 1
 
 
 _Poll = Annotated[int, BeforeValidator(f.whole(-4, 17))]  # log2 s; chrony.conf(5) knows -7 to 24
@@ -258,12 +267,20 @@ class Mpi(Model):
     user: f.User
     ranks_per_node: Annotated[int, BeforeValidator(f.whole(1, 1024))]
     # Less than it takes to notice that a connection is dead (ServerAliveInterval, ssh_config(5)) cannot be kept.
-    abort: Annotated[float, BeforeValidator(f.whole_duration(6, 3600))]
+    abort: Annotated[float, BeforeValidator(f.whole_duration(10, 3600))]
 
     @property
     def alive_interval(self) -> int:
         """How often ssh asks whether a node still answers, s: two answers may fail, and time to abort is left."""
         return max(1, int(self.abort) // 5)
+
+    @property
+    def alive_count(self) -> int:
+        """How many times in a row sshd may ask in vain, every second, whether who began the job is still there.
+
+        It gives up about 4 s after the last of them, as measured with OpenSSH 9.2: half of `abort`, and these.
+        """
+        return int(self.abort) // 3 - 1
 
 
 class Distcc(Model):

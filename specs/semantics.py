@@ -67,6 +67,10 @@ LINES = {
     ),
     "vrrp-nopreempt": Line("`nopreempt` works only where both begin as BACKUP.", "keepalived.conf(5), nopreempt"),
     "vrrp-services": Line("DNS, TFTP, HTTP and NTP answer on the address after it moved.", "RFC 9568 section 1.2"),
+    "vrrp-tracked": Line(
+        "The address goes to the node that has lost fewer of the services that it stands for, once that has lasted.",
+        "keepalived.conf(5), track_script",
+    ),
     "vrrp-bound": Line(
         "Daemons listen on the address before their node owns it, or from that moment on.",
         "ip(7), INADDR_ANY; named.conf(5), automatic-interface-scan",
@@ -198,7 +202,13 @@ LINES = {
     "mpi-result": Line("It computes results that are known beforehand, collective and from one to one.", "ours"),
     "mpi-pairs": Line("Latency and bandwidth of pairs of nodes are measured, and compared with the last run.", "ours"),
     "mpi-versions": Line("All nodes have the same MPICH, and all of its libraries.", "ours"),
-    "mpi-abort": Line("A node lost under a job aborts it in time, and leaves no process anywhere.", "mpiexec(1)"),
+    "mpi-abort": Line(
+        "A node that is lost or stands still under a job aborts it in time, and leaves no process anywhere.",
+        "mpiexec(1)",
+    ),
+    "mpi-goes-on": Line(
+        "A node that takes no new connections ends no job that runs, and is named by the next.", "mpiexec(1)"
+    ),
     "mpi-next": Line("The next job, on the nodes that are left, succeeds at once.", "mpiexec(1)"),
     # ------------------------------------------------------------ distcc
     "distcc-each": Line(
@@ -210,7 +220,9 @@ LINES = {
         "Volunteers compile politely, as many files as declared, without rights.", "distccd(1), --nice"
     ),
     "distcc-herd": Line("A real build over the whole herd comes to the same program.", "distcc(1), pump(1)"),
-    "distcc-killed": Line("A volunteer that dies meanwhile is named, and the build succeeds.", "distcc(1)"),
+    "distcc-killed": Line(
+        "A volunteer that dies, stops or stands still meanwhile is named, and the build succeeds.", "distcc(1)"
+    ),
     # ------------------------------------------------------------ K3s
     "k3s-api": Line("The server's API is ready, with each of its checks.", "Kubernetes: API health endpoints"),
     "k3s-nodes": Line("Exactly the declared nodes have joined, are ready and take pods.", "Kubernetes: Nodes"),

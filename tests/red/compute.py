@@ -140,28 +140,57 @@ END
             Break(
                 "a job that is told late, and not begun without the node", "gamma",
                 files=("/opt/hpc/bin/mpi-run", "/opt/hpc/bin/mpi-ssh"),
-                do="""sed -i 's/^if \\[ "$code" = 255 ..*/&\\n  sleep 12/' /opt/hpc/bin/mpi-ssh
+                do="""sed -i 's/^if \\[ "$code" = 255 ..*/&\\n  sleep 16/' /opt/hpc/bin/mpi-ssh
                 sed -i '2i case "$*" in *--without*) echo no >\\&2; exit 3;; esac' /opt/hpc/bin/mpi-run""",
                 red={
-                    f"{LOSING}the_job_is_aborted_in_time": "s after zeta was lost, not 15 s",
-                    f"{LOSING}the_next_job_succeeds_on_those_that_are_left": "without zeta: gamma: the job ended with",
+                    f"{LOSING}the_job_is_aborted_in_time[*]": "not 15 s",
+                    f"{LOSING}a_new_job_says_in_time_whom_it_misses": "s, not 15 s",
+                    f"{LOSING}the_next_job_succeeds_on_those_that_are_left[lost]":
+                        "without zeta: gamma: the job ended with",
+                    f"{LOSING}the_next_job_succeeds_on_those_that_are_left[frozen]": "without zeta: gamma: the job",
+                    f"{LOSING}the_next_job_succeeds_on_those_that_are_left[stopped]": "without zeta: gamma: the job",
                 },
             ),
             Break(
                 "a process that stays", "delta",
                 do="cp /bin/sleep /run/mpi-check; systemd-run -q --unit=red-orphan --uid=mpiuser /run/mpi-check 600",
                 undo="systemctl stop red-orphan; rm /run/mpi-check",
-                red={f"{LOSING}no_process_is_left_anywhere": "delta: "},
+                red={f"{LOSING}no_process_is_left_anywhere[*]": "delta: "},
             ),
             Break(
                 "a compiler that asks one node only, once", "gamma", files=("/opt/hpc/bin/herd-cc",),
                 do="sed -i 's/^tries=.*/tries=1/; s/distcc gcc/env DISTCC_HOSTS=192.168.10.24:3632 &/' "
                 "/opt/hpc/bin/herd-cc",
-                red={f"{LOSING}the_build_succeeds_and_names_who_failed": "the build failed when zeta was lost"},
+                red={f"{LOSING}the_build_succeeds_and_names_who_failed[*]": "the build failed when zeta was "},
             ),
         ),
         disruptive=True,
-        k="losing_a_node",
+        k="losing_a_node and not first and not goes_on",
+        again="whole_herd",
+    ),
+    Round(
+        "compute: jobs that end, or do not",
+        ("specs/compute/test_losing_a_node.py", "specs/compute/test_distcc.py"),
+        (
+            Break(
+                "a job that has not the time to go on", "gamma", files=("/opt/hpc/bin/mpi-run",),
+                do="sed -i 's/^export MPIEXEC_TIMEOUT=.*/export MPIEXEC_TIMEOUT=6/' /opt/hpc/bin/mpi-run",
+                red={f"{LOSING}a_job_that_runs_goes_on": "zeta took no new connections, and the job ended: "},
+            ),
+            Break(
+                "processes that outlive who began them, and a list of nodes that only names one", "delta",
+                files=("/opt/hpc/bin/mpi-run", "/etc/ssh/sshd_config.d/10-rpicluster.conf"),
+                do="sed -i '/^Match/,$d' /etc/ssh/sshd_config.d/10-rpicluster.conf; systemctl reload ssh; "
+                "sed -i '2i exec false' /opt/hpc/bin/mpi-run",
+                undo="systemctl reload ssh; pkill -KILL -u mpiuser || true",
+                red={
+                    f"{LOSING}no_process_is_left_anywhere[first]": "delta: ",
+                    f"{LOSING}the_next_job_succeeds_on_those_that_are_left[first]": "without gamma: delta: the job",
+                },
+            ),
+        ),
+        disruptive=True,
+        k="first or goes_on",
         again="whole_herd",
     ),
 )  # fmt: skip
