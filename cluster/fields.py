@@ -32,6 +32,8 @@ FAULTS: Mapping[str, tuple[str, ...]] = {
 """The faults that something can be claimed about, and what a claim has to say besides the node that is lost."""
 NEVER = frozenset({"two-owners", "duplicate-lease", "wrong-answer"})
 """What a claim can say that never happens."""
+TRACKED = frozenset({"dns", "tftp", "http"})
+"""What a node can be asked for, by itself, before it holds the floating address."""
 ADMIN_GROUPS = ("deployer", "lanservices")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

@@ -303,6 +303,12 @@ def _priorities(vrrp: Vrrp, parts: Parts) -> Mistakes:
         owner.setdefault(priority, name)
     if len(vrrp.priorities) < 2:
         yield ("vrrp", "priorities"), "name two nodes at least, else nobody can take over; add the partner"
+        return
+    if (least := min(vrrp.priorities.values()) - vrrp.weight * len(vrrp.tracks)) < 1:
+        yield (
+            ("vrrp", "priorities"),
+            f"a node that lost {', '.join(vrrp.tracks)} would have priority {least}; raise all by {1 - least} at least",
+        )
 
 
 def _claims(parts: Parts) -> Mistakes:

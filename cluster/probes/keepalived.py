@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cluster.errors import ProbeFailed
 
@@ -16,6 +16,23 @@ class ConfigError(ProbeFailed):
     def __init__(self, line: int, message: str) -> None:
         super().__init__(f"keepalived.conf, line {line}: {message}", reason="config")
         self.line = line
+
+
+@dataclass(frozen=True)
+class Track:
+    """What an instance stands on (`vrrp_script`); `weight` is added to its priority while that fails, times in s."""
+
+    name: str
+    weight: int
+    interval: float
+    timeout: float
+    fall: int
+    rise: int
+
+    @property
+    def noticed(self) -> tuple[float, float]:
+        """How soon the end of what it checks changes the priority: it fails `fall` times, at once or in its time."""
+        return (self.fall - 1) * self.interval, self.fall * max(self.interval, self.timeout) + self.timeout
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,7 @@ class Instance:
     preempt_delay: float
     version: int
     unicast_peers: tuple[str, ...]
+    tracks: tuple[Track, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,6 +155,7 @@ def keepalived_conf(text: str) -> KeepalivedConf:
     """
     router_id, version = None, 2
     raw: list[_Line] = []
+    scripts: dict[str, Track] = {}
     for line in _tree(text):
         match line.words[0]:
             case "global_defs":
@@ -145,18 +164,46 @@ def keepalived_conf(text: str) -> KeepalivedConf:
                         router_id = _value(inner)
                     elif inner.words[0] == "vrrp_version":
                         version = int(_number(inner, 2, 3))
+            case "vrrp_script":
+                scripts[_value(line)] = _track(line)
             case "vrrp_instance":
                 raw.append(line)
     instances: dict[str, Instance] = {}
     for line in raw:
-        instance = _instance(line, version)
+        instance = _instance(line, version, scripts)
         if instance.name in instances:
             raise ConfigError(line.number, f"a second vrrp_instance {instance.name}")
         instances[instance.name] = instance
     return KeepalivedConf(router_id, version, instances)
 
 
-def _instance(line: _Line, version: int) -> Instance:
+def _track(line: _Line) -> Track:
+    """Defaults are those of keepalived.conf(5): every second, no time limit of its own, once is enough, weight 0."""
+    found = {inner.words[0]: inner for inner in line.block or []}
+    interval = _number(found["interval"], 1, 1e6) if "interval" in found else 1.0
+    return Track(
+        name=_value(line),
+        weight=int(_number(found["weight"], -253, 253)) if "weight" in found else 0,
+        interval=interval,
+        timeout=_number(found["timeout"], 1, 1e6) if "timeout" in found else interval,
+        fall=int(_number(found["fall"], 1, 1e6)) if "fall" in found else 1,
+        rise=int(_number(found["rise"], 1, 1e6)) if "rise" in found else 1,
+    )
+
+
+def _tracks(line: _Line | None, scripts: dict[str, Track]) -> tuple[Track, ...]:
+    """The scripts that an instance names, each with the weight that it gives it there, if it does."""
+    found = []
+    for inner in (line.block or []) if line is not None else []:
+        name = inner.words[0]
+        if name not in scripts:
+            raise ConfigError(inner.number, f"there is no vrrp_script {name}")
+        weight = int(inner.words[inner.words.index("weight") + 1]) if "weight" in inner.words else None
+        found.append(scripts[name] if weight is None else replace(scripts[name], weight=weight))
+    return tuple(found)
+
+
+def _instance(line: _Line, version: int, scripts: dict[str, Track]) -> Instance:
     name = _value(line)
     if line.block is None:
         raise ConfigError(line.number, f"vrrp_instance {name} has no block")
@@ -183,6 +230,7 @@ def _instance(line: _Line, version: int) -> Instance:
         preempt_delay=_number(found["preempt_delay"], 0, 1000) if "preempt_delay" in found else 0.0,
         version=version,
         unicast_peers=_addresses(found.get("unicast_peer")),
+        tracks=_tracks(found.get("track_script"), scripts),
     )
 
 

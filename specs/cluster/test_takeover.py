@@ -7,19 +7,24 @@ keepalived.  RFC 3768, RFC 9568, keepalived.conf(5).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
 
+from chaos.faults import Stop
 from chaos.judge import GRACE_S, Interval
+from chaos.lasting import lasting
 from chaos.outages import looks
 from chaos.ownership import announced, believed, noticed, stretches
 from cluster.inventory import Inventory
 from cluster.node import Fleet
-from cluster.probes import vrrp
+from cluster.probes import arp, tftp, vrrp, wire
+from cluster.wait import WaitTimeout, until
 from specs.cluster.experiments import Experiments
 from specs.cluster.moving import DEAF, LOST, STOPPED, Seen, Trial, watch
+from specs.lanservices.looks import vrrp_instance
 
 pytestmark = pytest.mark.disruptive
 
@@ -231,3 +236,39 @@ def test_the_service_answers_on_the_address_once_it_moved(service: str, seen: Wa
     failed = [round(look.sent - came, 2) for look in sent if not look.ok]
     assert sent, f"nobody asked {service} on the address while {lost.standby} had it"
     assert not failed, f"{service} did not answer on the address {failed} s after {lost.standby} had taken it over"
+
+
+# ---------------------------------------------------------------- the owner has lost what the address stands for
+
+SERVICE, UNIT = "tftp", "tftpd-hpa"
+
+
+@pytest.mark.semantics("vrrp-tracked")
+def test_the_address_goes_where_the_service_is(
+    inventory: Inventory, fleet: Fleet, record_property: Callable[[str, object], None]
+) -> None:
+    """In order: the standby begins before the owner gives up, so that other services on the address miss nothing."""
+    if SERVICE not in inventory.vrrp.tracks:
+        pytest.skip(f"{SERVICE} is not among vrrp.tracks: losing it moves nothing")
+    standby, owner = sorted(inventory.vrrp.priorities, key=lambda name: inventory.vrrp.priorities[name])
+    floating, file = str(inventory.network.floating), inventory.tftp.boot_file
+    track = next((one for one in vrrp_instance(fleet[owner], inventory).tracks if one.name == SERVICE), None)
+    if track is None:
+        pytest.fail(f"keepalived on {owner} does not mind whether {SERVICE} is lost", pytrace=False)
+    live = vrrp_instance(fleet[standby], inventory)
+    _, most = vrrp.preemption(live.advert_int, live.priority, live.preempt_delay, live.version)
+    most += track.noticed[1] + live.advert_int + 2 * PATIENCE_S
+    with lasting(inventory, fleet, Stop(owner, UNIT), command="spec: a service on the address is lost"):
+        began = time.monotonic()
+        try:
+            until(
+                lambda: tftp.read(floating, file, deadline=PATIENCE_S),
+                deadline=most,
+                what=f"{SERVICE} on {floating}",
+                every=0.1,
+            )
+        except WaitTimeout as error:
+            pytest.fail(f"{owner} lost {SERVICE} and kept the address for {most:.1f} s: {error}", pytrace=False)
+        record_property(f"s until {SERVICE} was served again", f"{time.monotonic() - began:.1f} of {most:.1f}")
+        owners = arp.who_have(wire.interface_towards(floating), [floating])[floating]
+        assert owners == {inventory.node(standby).mac}, f"{floating} is answered by {sorted(owners)}, not by {standby}"

@@ -203,6 +203,18 @@ def test_the_priority_is_that_of_the_inventory(node: Node, standings: Standings,
     assert live == plan, f"priority of {node.name}: {live}, the inventory says {plan}"
 
 
+@pytest.mark.semantics("vrrp-tracked")
+@pytest.mark.group("lanservices")
+@pytest.mark.each("service", lambda inventory, node: inventory.vrrp.tracks)
+def test_it_gives_up_priority_for_a_lost_service(
+    node: Node, service: str, standings: Standings, inventory: Inventory
+) -> None:
+    tracks = {track.name: track.weight for track in must(standings[node.name]).instance.tracks}
+    assert service in tracks, f"keepalived on {node.name} does not mind whether {service} is lost; it tracks {tracks}"
+    wanted = -inventory.vrrp.weight
+    assert tracks[service] == wanted, f"losing {service} counts {tracks[service]} on {node.name}, not {wanted}"
+
+
 @pytest.mark.group("lanservices")
 def test_the_router_id_is_that_of_the_inventory(node: Node, standings: Standings, inventory: Inventory) -> None:
     live, plan = must(standings[node.name]).router_id, inventory.vrrp.router_id

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
+from cluster.inventory import load
+from cluster.probes.dhcp import synthetic_mac
+from cluster.probes.dhcp_balance import bucket
+from specs.lanservices.failing_dhcp import KEPT, NEW, OURS, WANTING, WATCHING
 from tests.breaking import Break, Round
 from tests.red.nodes import AS_BEFORE, let_in
 
@@ -29,17 +35,54 @@ ENTRY = (
 )
 
 
-# Two servers that know nothing of each other, each with leases elsewhere; the file that others read says that all is
-# well, so that it is the wire, and the running daemon, that give them away.
+# Two servers that know nothing of each other, each with leases elsewhere, and both with the same address for a client;
+# the file that others read says that all is well but for one address, so that it is the wire, and the running daemon,
+# that give them away.
 NO_PAIR = (
     f"sed -i '/^failover peer/,/^}}/d; /failover peer/d; /dynamic bootp/d; s/range .*/range %s;/' {CONF}; "
+    f"echo 'host red {{ hardware ethernet %s; fixed-address 192.168.10.242; }}' >> {CONF}; "
     "install -d -o dhcpd /run/red-dhcpd; install -o dhcpd /dev/null /run/red-dhcpd/leases; "
     f"mkdir -p {DROP_IN}; printf '%%s\\n' [Service] ExecStart= 'ExecStart=/usr/sbin/dhcpd -4 -f -q --no-pid -cf {CONF} "
     f"-lf /run/red-dhcpd/leases eth0' > {DROP_IN}/red.conf; systemctl daemon-reload; {RESTART}; "
     "{ printf 'failover peer \"rpiclust-failover\" state { my state normal; partner state normal; }\\n'; "
     'for n in $(seq 200 239); do echo "lease 192.168.10.$n { binding state backup; }"; done; '
-    f"echo 'lease 192.168.10.240 {{ binding state free; }}'; }} > {LEASES}"
+    "echo 'lease 192.168.10.240 { binding state free; }'; "
+    "echo 'lease 192.168.10.241 { binding state active; hardware ethernet 02:00:00:00:00:%s; }'; "
+    f"}} > {LEASES}"
 )
+
+# Another server in the name of beta's, for two clients only: it knows of no partner.
+TALKER = """
+import socket, struct, subprocess
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+s.bind(("eth0", 0x0800))
+me = socket.inet_aton("192.168.10.8")
+subprocess.run(["systemd-notify", "--ready"])
+while True:
+    frame = s.recv(2048)
+    asked = frame[42:]
+    if frame[36:38] != bytes((0, 67)) or bytes((53, 1, 1)) not in asked[236:] or asked[28:34].hex(":") not in CLIENTS:
+        continue
+    body = bytes((2,)) + asked[1:12] + bytes(4) + socket.inet_aton("192.168.10.99") + me + bytes(4) + asked[28:44]
+    body += bytes(192) + bytes((99, 130, 83, 99, 53, 1, 2, 54, 4)) + me + bytes((51, 4, 0, 0, 0, 60, 255))
+    udp = struct.pack("!4H", 67, 68, 8 + len(body), 0) + body
+    head = lambda check: struct.pack("!BBHHHBBH4s4s", 69, 0, 20 + len(udp), 0, 0, 64, 17, check, me, bytes((255,)) * 4)
+    n = sum(struct.unpack("!10H", head(0)))
+    n = (n & 65535) + (n >> 16)
+    s.send(bytes((255,)) * 6 + s.getsockname()[4] + bytes((8, 0)) + head(~(n + (n >> 16)) & 65535) + udp)
+"""
+IMPATIENT = next(mac for mac in map(synthetic_mac, reversed(OURS)) if bucket(mac) >= load().dhcp.split)
+"""Whom specs about a silent peer let ask for it, without a word of waiting."""
+
+# Answers to one client never leave the node: its hardware address lies 28 bytes into the message (RFC 2131 section 2).
+NO_ANSWER = f"""
+table netdev red {{
+chain out {{
+type filter hook egress device eth0 priority 0
+udp sport 67 @th,288,48 0x{synthetic_mac(WANTING).replace(":", "")} drop
+}}
+}}
+"""
 
 
 def lease_file(mac: str, addresses: str) -> str:
@@ -174,16 +217,65 @@ ROUNDS = (
                     f"{FAILOVER}a_new_lease_lasts_for_mclt_at_most[new]": "leases for [3600.0, 3600.0, 3600.0] s",
                     f"{FAILOVER}the_pair_is_normal_again": "never that it was alone",
                     f"{FAILOVER}the_halves_are_even_after_the_balancing": "1 free and 40 backup addresses differ",
+                    f"{FAILOVER}everybody_has_an_address_of_their_own": "alone, gave an address to two clients: ",
+                    f"{FAILOVER}nothing_is_held_twice_or_by_our_clients":
+                        "{'192.168.10.241': ['02:00:00:00:00:0a', '02:00:00:00:00:0b']}",
                     "lanservices/test_dhcp_starved.py::test_*": "set aside by both: not within the deadline",
                 } if node == "alpha" else {},
             )
             for node, own in (
-                ("alpha", "192.168.10.200 192.168.10.229"), ("beta", "192.168.10.230 192.168.10.240")
+                ("alpha", ("192.168.10.200 192.168.10.229", synthetic_mac(NEW[0]), "0a")),
+                ("beta", ("192.168.10.230 192.168.10.240", synthetic_mac(KEPT), "0b")),
             )
         ),
         settled=("dhcp failover", "dhcp"),
         k="not clocks and not difference and not wait",
         again="not clocks and not difference and not wait and not starved",
         disruptive=True,
+    ),
+    Round(
+        "dhcp: a peer that forgets what it agreed to",
+        ("specs/lanservices/test_dhcp_failover.py", "specs/lanservices/test_dhcp.py"),
+        (
+            Break(
+                "a survivor that does not answer who wants the other half", "alpha",
+                do=f"nft -f - <<'END'{NO_ANSWER}END", undo="nft delete table netdev red",
+                red={f"{FAILOVER}after_the_order_the_survivor_gives_away_the_other_half": " offered: not within"},
+            ),
+            Break(
+                "a server that is never silent", "beta",
+                do="systemd-run --quiet --collect --unit=red-talker --service-type=notify -p NotifyAccess=all "
+                "python3 -c " + shlex.quote(TALKER.replace("CLIENTS", repr([synthetic_mac(WATCHING), IMPATIENT]))),
+                undo="systemctl stop red-talker",
+                red={
+                    f"{FAILOVER}it_is_silent_until_mclt_is_over": "beta, which had lost its lease file, made offers [",
+                    f"{FAILOVER}who_has_waited_is_served_by_the_other_at_once":
+                        "a client that has waited was offered an address by ['192.168.10.6', '192.168.10.8']",
+                    f"{FAILOVER}who_never_says_that_it_waits_is_served_once_*": "a client of beta was served at once",
+                },
+            ),
+        ),
+        settled=("dhcp failover", "dhcp"),
+        k="after_the_order or silent or has_waited or never_says", again="test_dhcp.py",
+        disruptive=True, profile="short",
+    ),
+    Round(
+        "dhcp: clocks that nobody minds",
+        ("specs/lanservices/test_dhcp_failover.py", "specs/lanservices/test_dhcp.py"),
+        (
+            Break(
+                "a server whose clock cannot be made to differ", "beta", undo=f"rm {DROP_IN}/zzz-red.conf; "
+                f"systemctl daemon-reload; {RESTART}",
+                do=f"mkdir -p {DROP_IN}; printf '%s\\n' [Service] 'UnsetEnvironment=LD_PRELOAD FAKETIME' > "
+                f"{DROP_IN}/zzz-red.conf; systemctl daemon-reload",
+                red={
+                    f"{FAILOVER}peers_whose_clocks_differ_refuse_each_other":
+                        "with clocks 90 s apart the peers are {'alpha': 'normal', 'beta': 'normal'}",
+                    f"{FAILOVER}the_difference_is_seen_from_outside": "a clock 90 s ahead is seen as ",
+                },
+            ),
+        ),
+        settled=("dhcp failover", "dhcp"),
+        k="clocks_differ or difference", again="test_dhcp.py", disruptive=True,
     ),
 )  # fmt: skip

@@ -8,6 +8,9 @@ from tests.red.nodes import service
 TFTP, BOOT, HTTP = (f"lanservices/test_{name}.py::test_" for name in ("tftp", "boot", "http"))
 ROOT, WWW = "/srv/tftp", "/opt/chroot_bb/www"
 DHCPD = "/etc/dhcp/dhcpd.conf"
+KEEPALIVED = "/etc/keepalived/keepalived.conf"
+# The address stays where the silence is: else it goes to the partner after a while, as it should.
+STAY = f"sed -i '/track_script/,/}}/d' {KEEPALIVED}; systemctl reload keepalived"
 ALONE = ("CapabilityBoundingSet=~", "ExecStart=")  # all rights, and no other command than the one that follows
 DROP_IN = "/run/systemd/system/{}.service.d/red.conf"
 
@@ -72,8 +75,9 @@ ROUNDS = (
         ("specs/lanservices/test_tftp.py", "specs/lanservices/test_boot.py"),
         (
             Break(
-                "silence", "alpha",
-                do="systemctl stop tftpd-hpa isc-dhcp-server", undo="systemctl start tftpd-hpa isc-dhcp-server",
+                "silence", "alpha", files=(KEEPALIVED,),
+                do=f"{STAY}; systemctl stop tftpd-hpa isc-dhcp-server",
+                undo="systemctl start tftpd-hpa isc-dhcp-server; systemctl reload keepalived",
                 red={
                     **all_of(TFTP, "", "*[alpha*]", "*[floating*]", "both_servers_have_the_same_tree"),
                     **all_of(TFTP, "no answer in time", "a_file_that_must_be_there_can_be_read[floating-*]",
@@ -128,7 +132,8 @@ ROUNDS = (
         ("specs/lanservices/test_http.py",),
         (
             Break(
-                "silence", "alpha", do="systemctl stop bbhttpd", undo="systemctl start bbhttpd",
+                "silence", "alpha", files=(KEEPALIVED,),
+                do=f"{STAY}; systemctl stop bbhttpd", undo="systemctl start bbhttpd; systemctl reload keepalived",
                 red={
                     **{f"{HTTP}{test}[{server}*]": "Connection refused"
                        for server in ("alpha", "floating")

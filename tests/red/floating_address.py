@@ -291,6 +291,30 @@ ROUNDS = (
         settled=("vrrp advertiser", "floating address"),
     ),
     Round(
+        "vrrp: services that nobody minds",
+        (FILE, "specs/cluster/test_takeover.py"),
+        (
+            Break(
+                "an owner that runs without what its configuration says", "alpha",
+                do=f"sed '/track_script/,/}}/d' {CONF} > /run/red-keepalived.conf; " + unit("keepalived", *OTHER_CONF),
+                undo=f"rm /run/red-keepalived.conf; {undo_unit('keepalived')}",
+                red={f"{MOVES}the_address_goes_where_the_service_is": "alpha lost tftp and kept the address for "},
+            ),
+            Break(
+                "a standby that minds none, or too little", "beta", files=(CONF,),
+                do=f"sed -i '/track_script/,/}}/{{/tftp/d}}; s/weight .*/weight -5/' {CONF}",
+                red={
+                    f"{SPEC}it_gives_up_priority_for_a_lost_service[beta-tftp]": "does not mind whether tftp is lost",
+                    f"{SPEC}it_gives_up_priority_for_a_lost_service[beta-*]": " on beta",
+                },
+            ),
+        ),
+        ready=("vrrp advertiser",),
+        k="gives_up or goes_where", again="test_floating_address",
+        disruptive=True,
+        settled=("vrrp advertiser", "floating address"),
+    ),
+    Round(
         "vrrp: deaf",
         ("specs/cluster/test_takeover.py",),
         (

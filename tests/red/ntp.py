@@ -163,4 +163,23 @@ ROUNDS = (
         ),
         k="test_ntp_faults", again="test_ntp.py", disruptive=True, profile="short", settled=("ntp",),
     ),
+    Round(
+        "ntp: one that goes with a lie, and one that has nobody",
+        ("specs/lanservices/test_ntp_faults.py", "specs/lanservices/test_ntp.py"),
+        (
+            Break(
+                "a server that believes its partner", "beta", files=(CONF,), undo="systemctl restart chrony",
+                do=f"{follows('beta', ALPHA)}; sed -i '/^maxjitter/d; /^maxchange/d; /^local/d' {CONF}; "
+                "systemctl restart chrony",
+                red={f"{FAULTS}the_other_servers_go_on_telling_the_time": "beta told a time +"},
+            ),
+            Break(
+                "a client of nobody", "zeta", files=(CONF,), undo="systemctl restart chrony",
+                do=f"sed -i '/^server/d' {CONF}; systemctl restart chrony",
+                red={f"{FAULTS}a_cut_uplink_moves_nobody[zeta]": "zeta is Not synchronised "},
+            ),
+        ),
+        # The clients go with the two, some sooner and some later; the witness for the cut is the one that has nobody.
+        k="go_on_telling or cut_uplink", again="test_ntp.py", disruptive=True, profile="short", settled=("ntp",),
+    ),
 )  # fmt: skip
