@@ -162,7 +162,7 @@ def _put_back(inventory: Inventory, found: Archive) -> list[str]:
 def _decrypt(path: Path, passphrase: Path) -> bytes:
     """The archive's tar; raises InputError for a wrong passphrase, or what is not whole."""
     with tempfile.TemporaryDirectory() as home:
-        words = ["gpg", "--batch", "--no-options", "--homedir", home, "--pinentry-mode", "loopback"]
+        words = ["gpg", "--batch", "--no-options", "--no-autostart", "--homedir", home, "--pinentry-mode", "loopback"]
         words += ["--passphrase-file", str(passphrase), "--decrypt", str(path)]
         try:
             done = subprocess.run(words, capture_output=True, timeout=GPG_S, check=False)

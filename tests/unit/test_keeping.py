@@ -40,8 +40,17 @@ def encrypted(folder: Path, data: bytes, passphrase: Path) -> Path:
     path = folder / "backup.gpg"
     path.unlink(missing_ok=True)
     (folder / "gpg").mkdir(mode=0o700, exist_ok=True)
-    words = ["gpg", "--batch", "--quiet", "--homedir", str(folder / "gpg"), "--pinentry-mode", "loopback"]
-    words += ["--passphrase-file", str(passphrase), "--s2k-count", "1024", "--symmetric", "--output", str(path)]
+    words = [
+        "gpg",
+        "--batch",
+        "--quiet",
+        "--no-autostart",
+        "--homedir",
+        str(folder / "gpg"),
+        "--pinentry-mode",
+        "loopback",
+    ]
+    words += ["--passphrase-file", str(passphrase), "--s2k-count", "1048576", "--symmetric", "--output", str(path)]
     subprocess.run(words, input=data, check=True, capture_output=True)
     return path
 
