@@ -101,6 +101,10 @@ server_answers() { curl -s -k -m 5 "https://$K3S_SERVER:$K3S_PORT/ping" | grep -
 if [ -z "$CHECK" ] && [ "$K3S_ROLE" = agent ]; then
   await 240 server_answers || fail "K3s's server $K3S_SERVER does not answer on port $K3S_PORT; provision $K3S_SERVER first"
 fi
+# One that has joined trusts the server that it joined, until it starts again; that one may have been flashed anew since.
+if [ "$K3S_ROLE" = agent ] && systemctl is-active --quiet k3s && ! await 20 "$ready"; then
+  if [ -n "$CHECK" ]; then changed "k3s: start anew"; else rm -f "$STATE/applied/k3s"; fi
+fi
 # shellcheck disable=SC2034  # checked_install's
 VERIFY_S=180    # a Pi imports images and makes its first pods' network in a minute or two
 checked_install k3s check_k3s "$ready"
