@@ -51,7 +51,7 @@ section end
 ASK = rf"""
 exec 2>&1
 section() {{ printf '\036%s\n' "$1"; }}
-ask() {{ curl -sS -m 5 "http://$1/" || echo "no answer from $1"; }}
+ask() {{ curl -sS -m 5 "http://$1/"; }}
 section modes; stat -c '%a %U %n' /etc/rancher/k3s/*.yaml
 section shown; ps -eo args= | awk 'NR == FNR {{ if ($1 == "token:") token = $2; next }}
   index($0, token) {{ n++ }} END {{ print n + 0 }}' /etc/rancher/k3s/config.yaml -
@@ -236,7 +236,10 @@ def asked_by(
         words = ["sh", "-c", ASK, "ask", service, there.get(other, "0.0.0.0"), str(2 * len(names))]
         said = sections(node.run(words, sudo=True, deadline=ASK_S + 5 * len(names)).text, node.name)
         lines = {name: tuple(body.split("\n")[:-1]) for name, body in said.items()}
-        return Asked(other, lines["service"], " ".join(lines["pod"]), lines["modes"], int(lines["shown"][0]))
+        shown = "".join(lines["shown"])
+        if not shown.isdigit():
+            raise ProbeFailed(f"{node.name}: has no settings of K3s: {shown}", reason="absent")
+        return Asked(other, lines["service"], " ".join(lines["pod"]), lines["modes"], int(shown))
 
     return place.fleet.each(ask, names, limit=16)
 
