@@ -87,6 +87,10 @@ class Group(Model):
         Literal["static", "dhcp"],
         BeforeValidator(f.one_of(frozenset({"static", "dhcp"}), "way of addressing")),
     ]
+    system: Annotated[
+        Literal["debian", "openwrt"],
+        BeforeValidator(f.one_of(frozenset({"debian", "openwrt"}), "system")),
+    ] = "debian"
     ssh_ports: Annotated[tuple[f.Port, ...], f.Unique, Field(min_length=1)]
     ssh_from: Annotated[tuple[f.Network, ...], f.Unique] = ()
     open: Annotated[tuple[f.Openings, ...], f.Unique] = ()
@@ -529,6 +533,25 @@ class Inventory(Model):
     def fqdn(self, name: str) -> str:
         """The complete name of a node or of another name below the location, without a dot at the end."""
         return f"{name}.{self.cluster.subdomain}"
+
+    def system(self, name: str) -> str:
+        """What a node runs: `debian`, whose kin Raspberry Pi OS is, or `openwrt`."""
+        return self.groups[self.nodes[name].group].system
+
+    @property
+    def debian(self) -> Mapping[str, Node]:
+        """The nodes that base configures: all but the routers."""
+        return {name: node for name, node in self.nodes.items() if self.system(name) == "debian"}
+
+    @property
+    def routers(self) -> Mapping[str, Node]:
+        """The nodes that run OpenWrt: whom they give an address while nobody else does, see `bootstrapped`."""
+        return {name: node for name, node in self.nodes.items() if self.system(name) == "openwrt"}
+
+    @property
+    def bootstrapped(self) -> Mapping[str, Node]:
+        """Whom the routers give addresses to while the cluster is set up: the nodes whose addresses are static."""
+        return {n: node for n, node in self.debian.items() if self.groups[node.group].addressing == "static"}
 
     def partner(self, node: Node | str) -> tuple[Node, ...]:
         """The other members of the node's group, which serve the same."""

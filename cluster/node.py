@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -78,8 +79,9 @@ class Node:
         login: Callable[[], Login],
         keys: HostKeys,
         port: int = 22,
+        system: str = "debian",
     ) -> None:
-        self.name, self.address, self.port = name, address, port
+        self.name, self.address, self.port, self.system = name, address, port, system
         self._login, self._keys = login, keys
         self._connection: Connection | None = None
         self._connecting = threading.Lock()
@@ -131,6 +133,7 @@ class Node:
         end = Deadline.of(deadline)
         words = (argv,) if isinstance(argv, str) else tuple(argv)
         mark = token.token_hex(6)
+        sudo = sudo and self.system == "debian"  # who logs in to a router is root there
         line = command_line(argv, sudo, mark)
         began = time.monotonic()
         if not self._sessions.acquire(timeout=end.left):
@@ -275,11 +278,14 @@ class Fleet(Mapping[str, Node]):
         self._inventory = inventory
         self._first_contact = first_contact
         self._keys = HostKeys(inventory.state / "known_hosts")
-        self._credentials: Login | None = None
+        self._credentials: dict[str, Login] = {}
         self._loading = threading.Lock()
         self._nodes = {
-            name: Node(name, str(node.address), login=self._login, keys=self._keys, port=port)
+            name: Node(
+                name, str(node.address), login=partial(self._login, system), keys=self._keys, port=port, system=system
+            )
             for name, node in inventory.nodes.items()
+            for system in [inventory.system(name)]
         }
 
     def __getitem__(self, name: str) -> Node:
@@ -325,13 +331,13 @@ class Fleet(Mapping[str, Node]):
         for node in self._nodes.values():
             node.close()
 
-    def _login(self) -> Login:
+    def _login(self, system: str) -> Login:
         with self._loading:
-            if self._credentials is None:
-                self._credentials = self._load()
-            return self._credentials
+            if system not in self._credentials:
+                self._credentials[system] = self._load(system)
+            return self._credentials[system]
 
-    def _load(self) -> Login:
+    def _load(self, system: str) -> Login:
         from cluster import credentials
         from cluster.ssh import Login, load_key
 
@@ -346,6 +352,9 @@ class Fleet(Mapping[str, Node]):
                     certified = self._renewed(Login(users.login, None, None, certified)) or certified
         elif not self._first_contact:
             raise InputError(f"{path}: no operator's key yet; remedy: run `python -m provision` first")
+        # A freshly flashed OpenWrt lets root in without a password; its SSH server knows no certificates.
+        if system == "openwrt":
+            return Login("root", key, "" if self._first_contact else None)
         return Login(users.login, key, users.first_password if self._first_contact else None, certified)
 
     def _renewed(self, login: Login) -> PKey | None:

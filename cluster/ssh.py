@@ -308,7 +308,10 @@ def _log_in(node: str, host: str, transport: paramiko.Transport, login: Login) -
     if login.password is not None:
         tried.append("first password")
         try:
-            transport.auth_password(login.user, login.password, fallback=False)
+            if login.password:
+                transport.auth_password(login.user, login.password, fallback=False)
+            else:
+                transport.auth_none(login.user)
             return
         except paramiko.AuthenticationException:
             pass

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--vanilla", action="store_true", help="fresh nodes, as if just flashed; what they held is gone")
     verbs.add_parser("down", help="remove every process, mount, namespace, cgroup and disk of this lab")
     status = verbs.add_parser("status", help="the nodes and whether they are off, booting or up")
-    status.add_argument("--json", action="store_true", help="a list of objects: name, group, state, address")
+    status.add_argument("--json", action="store_true", help="a list of objects: name, group, state, address, remark")
     run = verbs.add_parser("exec", help="run a command in a node as root, without SSH; its exit code is passed on")
     run.add_argument("node")
     run.add_argument("command", nargs="+", metavar="-- CMD", help="the command and its arguments")
@@ -75,11 +75,14 @@ def act(lab: Lab, options: argparse.Namespace) -> int:
                 print(as_json(statuses))
             else:
                 for status in statuses:
-                    print(f"{status.name:10} {status.group:12} {status.state:8} {status.address}")
+                    words = f"{status.name:10} {status.group:12} {status.state:8} {status.address:15} {status.remark}"
+                    print(words.rstrip())
         case "exec":
             return subprocess.run(lab.node(options.node).command(options.command), check=False).returncode
         case "shell":
-            return subprocess.run(lab.node(options.node).command(["/bin/bash", "-l"]), check=False).returncode
+            node = lab.node(options.node)
+            login = ["/bin/sh" if node.router else "/bin/bash", "-l"]
+            return subprocess.run(node.command(login), check=False).returncode
         case "reflash":
             with lab.site.locked(f"reflash {options.node}"):
                 lab.reflash(options.node)
@@ -92,7 +95,8 @@ def logs(lab: Lab, name: str, lines: int) -> int:
     """Print a node's journal, or what it last said on its console when it is off."""
     node = lab.node(name)
     if node.leader() is not None:
-        return subprocess.run(node.command(["journalctl", "--no-pager", f"--lines={lines}"]), check=False).returncode
+        log = f"logread | tail -n {lines}" if node.router else f"journalctl --no-pager --lines={lines}"
+        return subprocess.run(node.command(["sh", "-c", log]), check=False).returncode
     console = node.folder / "console.log"
     if console.exists():
         print("\n".join(console.read_text(errors="replace").splitlines()[-lines:]))

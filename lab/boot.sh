@@ -2,7 +2,7 @@
 # Becomes one node: puts itself into cgroups of its own, mounts the node's root in a mount namespace that ends
 # with it, and turns into systemd-nspawn.  Nothing it makes outlives the process but empty cgroups.
 # Usage: boot.sh MACHINE FOLDER LAYERS NETNS MIRROR [OPTION...]
-#   LAYERS: overlay lower directories, topmost first; OPTION: of systemd-nspawn
+#   LAYERS: overlay lower directories, topmost first; MIRROR: may be empty; OPTION: of systemd-nspawn
 set -eu
 machine=$1 folder=$2 layers=$3 netns=$4 mirror=$5
 shift 5
@@ -47,5 +47,5 @@ exec unshare --mount --propagation private sh -euc '
   shift 5
   exec systemd-nspawn --quiet --register=no "$@" --boot --machine="$machine" --directory="$folder/root" \
     --network-namespace-path="$netns" --console=pipe --capability=all --resolv-conf=off --timezone=off \
-    --link-journal=no --bind-ro="$mirror:/srv/mirror"
+    --link-journal=no ${mirror:+"--bind-ro=$mirror:/srv/mirror"}
 ' sh "$machine" "$folder" "$layers" "$netns" "$mirror" $keep "$@"

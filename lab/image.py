@@ -89,7 +89,7 @@ def host_sources() -> list[Source]:
     return sources
 
 
-def _host_apt_options() -> list[str]:
+def host_apt_options() -> list[str]:
     """How the host's apt reaches its mirrors (proxy, certificates), for mmdebstrap's own apt."""
     dump = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True, timeout=60).stdout
     wanted = re.compile(r"^Acquire::(https?|ftp)::|^Acquire::Check-", re.IGNORECASE)
@@ -101,14 +101,14 @@ def image(site: Site, say: Say) -> Path:
     sources = "".join(f"{source.line}\n" for source in host_sources())
     distribution, codename = host_release()
     key = digest([sources, distribution, " ".join(PACKAGES), HERE / "image.sh"])
-    with _built(site.images, key) as (done, part):
+    with built(site.images, key) as (done, part):
         if part is None:
             return done
         say(f"building the vanilla image ({distribution} {codename}); once, about half a minute")
-        _run(
+        run_step(
             "the vanilla image",
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "mmdebstrap", "--mode=root",
-             "--variant=minbase", "--format=directory", f"--include={','.join(PACKAGES)}", *_host_apt_options(),
+             "--variant=minbase", "--format=directory", f"--include={','.join(PACKAGES)}", *host_apt_options(),
              f"--customize-hook={HERE / 'image.sh'} \"$1\"", codename, str(part / "root"), "-"],
             site.home / "image.log", input=sources,
         )  # fmt: skip
@@ -131,17 +131,17 @@ def mirror(site: Site, vanilla: Path, provision: Path, say: Say) -> Path:
     """
     lists = package_lists(provision)
     key = digest([vanilla.name, *(" ".join([group, *names]) for group, names in lists.items())])
-    with _built(site.mirrors, key) as (done, part):
+    with built(site.mirrors, key) as (done, part):
         if part is None:
             return done
         say("collecting the packages that provisioning asks for; once")
         with tempfile.TemporaryDirectory(dir=site.mirrors, prefix=".apt-") as scratch:
             apt = _private_apt(Path(scratch), vanilla / "root")
             log = site.home / "mirror.log"
-            _run("the package mirror", [*apt, "update"], log)
+            run_step("the package mirror", [*apt, "update"], log)
             for group, names in lists.items():
                 wanted = sorted({*lists.get("base", []), *names})
-                _run(
+                run_step(
                     f"the packages of provision/{group}",
                     [*apt, "install", "--download-only", "--yes", "--no-install-recommends", *wanted], log,
                 )  # fmt: skip
@@ -178,7 +178,7 @@ def _private_apt(scratch: Path, root: Path) -> list[str]:
 
 
 @contextmanager
-def _built(cache: Path, key: str) -> Iterator[tuple[Path, Path | None]]:
+def built(cache: Path, key: str) -> Iterator[tuple[Path, Path | None]]:
     """(final path, None) when the cache has it; else (final path, folder to fill), renamed on success."""
     cache.mkdir(parents=True, exist_ok=True)
     done = cache / key
@@ -199,7 +199,7 @@ def _built(cache: Path, key: str) -> Iterator[tuple[Path, Path | None]]:
         prune(cache, KEEP, cache.parent / "labs")
 
 
-def _run(what: str, argv: list[str], log: Path, input: str = "") -> None:
+def run_step(what: str, argv: list[str], log: Path, input: str = "") -> None:
     """Run one long step with its output in `log`; a failure quotes the log's last lines."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     with log.open("w", encoding="utf-8") as out:

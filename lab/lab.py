@@ -28,6 +28,7 @@ from cluster.wait import Deadline, until
 from lab import network
 from lab.image import image, mirror
 from lab.node import VirtualNode, await_exit, find_cgroups, remove_cgroups
+from lab.router import STAND_IN, router
 from lab.site import NETNS, Site, digest, prune
 
 SOURCES = Path(__file__).resolve().parent.parent
@@ -39,12 +40,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """One line of `lab status`: state is `off`, `booting` (no SSH yet) or `up`."""
+    """One line of `lab status`: state is `off`, `booting` (no SSH yet) or `up`; `remark`: what it stands in for."""
 
     name: str
     group: str
     state: str
     address: str
+    remark: str = ""
 
 
 class Lab:
@@ -70,11 +72,11 @@ class Lab:
             self.down()
             self._raise_inotify()
             self._start_bus()
-            tree, packages = self._built()
+            trees, packages = self._built()
             snapshot = None if vanilla else self._snapshot()
             network.build(self.site, self.inventory)
             for name, node in self.nodes.items():
-                layers = [tree / "root"] if snapshot is None else [snapshot / name, tree / "root"]
+                layers = [trees[name]] if snapshot is None else [snapshot / name, trees[name]]
                 node.create(layers, packages)
             if snapshot is None:
                 self.say("starting vanilla nodes")
@@ -92,10 +94,8 @@ class Lab:
         deadline = Deadline.after(seconds)
         provisioned = self.provisioned
         self.enter()
-        names = [
-            name for name, node in self.inventory.nodes.items()
-            if provisioned or self.inventory.groups[node.group].addressing == "static"
-        ]  # fmt: skip
+        first = self.inventory.routers or self.inventory.bootstrapped  # the others get their addresses from these
+        names = list(self.inventory.nodes if provisioned else first)
         waits: list[Callable[[], object]] = [partial(self._wait_ssh, name, deadline) for name in names]
         if provisioned:
             waits += self._service_waits(deadline)
@@ -134,11 +134,10 @@ class Lab:
                   deadline=deadline, every=0.5, what=f"{name}: K3s")  # fmt: skip
 
     def _boot_order(self) -> Iterator[VirtualNode]:
-        """Statically addressed nodes first: the others get their addresses from them."""
-        for addressing in ("static", "dhcp"):
-            for name, node in self.nodes.items():
-                if self.inventory.groups[self.inventory.nodes[name].group].addressing == addressing:
-                    yield node
+        """Statically addressed nodes first, of these the routers: the others get their addresses from them."""
+        first = {**self.inventory.routers, **self.inventory.bootstrapped}
+        for name in (*first, *(name for name in self.nodes if name not in first)):
+            yield self.nodes[name]
 
     def down(self) -> None:
         """Remove every process, namespace, cgroup and file of this lab, however it was left."""
@@ -188,7 +187,8 @@ class Lab:
     def status(self) -> list[NodeStatus]:
         """One entry a node, in the inventory's order."""
         if not self.exists:
-            return [NodeStatus(n.name, n.group, "off", str(n.address)) for n in self.inventory.nodes.values()]
+            nodes = self.inventory.nodes.values()
+            return [NodeStatus(n.name, n.group, "off", str(n.address), self.remark(n.name)) for n in nodes]
         self.enter()
 
         def look(name: str) -> NodeStatus:
@@ -200,10 +200,14 @@ class Lab:
                     state = "up"
                 except ClusterError:
                     state = "booting"
-            return NodeStatus(name, node.group, state, str(node.address))
+            return NodeStatus(name, node.group, state, str(node.address), self.remark(name))
 
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             return list(pool.map(look, self.nodes))
+
+    def remark(self, name: str) -> str:
+        """What a node only stands in for; empty for one that is what the inventory says."""
+        return STAND_IN if name in self.inventory.routers else ""
 
     def node(self, name: str) -> VirtualNode:
         """The node of that name; InputError names the ones there are."""
@@ -213,8 +217,8 @@ class Lab:
         """Give a node a blank vanilla disk and boot it; its pinned host key is forgotten."""
         node = self.node(name)
         self._require()
-        tree, packages = self._built()
-        node.create([tree / "root"], packages)
+        trees, packages = self._built()
+        node.create([trees[name]], packages)
         forget_pin(self._pins(), str(self.inventory.nodes[name].address))
         node.on()
 
@@ -231,17 +235,22 @@ class Lab:
 
     # -- images and snapshots
 
-    def _built(self) -> tuple[Path, Path]:
+    def _built(self) -> tuple[dict[str, Path], Path]:
+        """The vanilla root of each node, and the mirror that the nodes see."""
         tree = image(self.site, self.say)
-        return tree, mirror(self.site, tree, SOURCES / "provision", self.say)
+        packages = mirror(self.site, tree, SOURCES / "provision", self.say)
+        roots = dict.fromkeys(self.inventory.debian, tree / "root")
+        if self.inventory.routers:
+            roots |= dict.fromkeys(self.inventory.routers, router(self.site, self.say) / "root")
+        return roots, packages
 
     def _key(self) -> str:
         """The name of the snapshot that these sources, parameters and secrets make."""
-        tree, packages = self._built()
+        trees, packages = self._built()
         # The operator's own certificate is renewed every few days, and no node has it.
         secrets = [path for path in sorted((self.inventory.state / "secrets").glob("*")) if path.suffix != ".pub"]
-        return digest([tree.name, packages.name, self.inventory.path, SOURCES / "provision",
-                       SOURCES / "lab/node.py", *secrets, *self._artifacts()])  # fmt: skip
+        return digest([*sorted({str(tree) for tree in trees.values()}), packages.name, self.inventory.path,
+                       SOURCES / "provision", SOURCES / "lab/node.py", *secrets, *self._artifacts()])  # fmt: skip
 
     def _artifacts(self) -> list[str]:
         """The hashes of what K3s is installed from, as far as it is at hand."""
@@ -283,7 +292,7 @@ class Lab:
         deadline = Deadline.after(60)
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(lambda node: node.shut_down(deadline), self.nodes.values()))
-        tree, packages = self._built()
+        trees, packages = self._built()
         part = self.site.snapshots / f".{done.name}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -292,7 +301,7 @@ class Lab:
         shutil.copyfile(self._pins(), part / ".known_hosts")
         part.rename(done)
         for name, node in self.nodes.items():
-            node.create([done / name, tree / "root"], packages)
+            node.create([done / name, trees[name]], packages)
         (self.site.folder / "provisioned").touch()
         prune(self.site.snapshots, KEEP_SNAPSHOTS, self.site.labs)
         for node in self._boot_order():

@@ -20,13 +20,15 @@ from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.wait import Deadline, WaitTimeout, until
 from lab import network
+from lab.router import prepare
 from lab.site import Site
 
 BOOT = Path(__file__).with_name("boot.sh")
 FIT_FOR_K3S = Path(__file__).with_name("fit-for-k3s.sh")
 #: For K3s: runc makes keyrings, and the kubelet reads the kernel's messages; the host's are not the node's, so none.
 K3S_OPTIONS = ("--system-call-filter=@keyring", "--bind=/dev/null:/dev/kmsg")
-_POWEROFF = signal.SIGRTMIN + 4  # systemd(1): start poweroff.target
+_POWEROFF = {"systemd": signal.SIGRTMIN + 4, "init": signal.SIGUSR2}
+"""What the first process takes for the order to shut down: systemd(1), and init of BusyBox."""
 
 
 class VirtualNode:
@@ -58,7 +60,7 @@ class VirtualNode:
             children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
             own = os.readlink(f"/proc/{supervisor}/ns/pid")
             for child in map(int, children):
-                if os.readlink(f"/proc/{child}/ns/pid") != own and _comm(child) == "systemd":
+                if os.readlink(f"/proc/{child}/ns/pid") != own and _comm(child) in _POWEROFF:
                     return child
         except (FileNotFoundError, ProcessLookupError):
             return None
@@ -77,15 +79,23 @@ class VirtualNode:
         self.destroy()
         self.upper.mkdir(parents=True)
         (self.folder / "layers").write_text(":".join(map(str, layers)))
-        (self.folder / "mirror").write_text(str(mirror))
-        group = self.inventory.groups[self.inventory.nodes[self.name].group]
-        if group.addressing == "static":
+        (self.folder / "mirror").write_text("" if self.router else str(mirror))
+        if len(layers) > 1:
+            return  # what it was given once is in its snapshot
+        if self.router:
+            prepare(self.upper, self.inventory, self.name)
+        elif not self.inventory.routers and self.name in self.inventory.bootstrapped:
             self._give_address()
         if self._runs_k3s():
             self._make_fit_for_k3s()
 
+    @property
+    def router(self) -> bool:
+        """Whether it runs OpenWrt, or what stands in for it."""
+        return self.name in self.inventory.routers
+
     def _give_address(self) -> None:
-        """A static address from the lab, where a real cluster would have it from the first set-up."""
+        """A static address from the lab, where the inventory has no router that would give it one at first."""
         lan = self.inventory.network
         folder = self.upper / "etc/systemd/network"
         folder.mkdir(parents=True)
@@ -152,7 +162,7 @@ class VirtualNode:
         """Shut down in order, everything written; raises WaitTimeout if it does not end by itself."""
         leader, supervisor = self.leader(), self.supervisor()
         if leader is not None:
-            os.kill(leader, _POWEROFF)
+            os.kill(leader, _POWEROFF[_comm(leader)])
             until(lambda: self.supervisor() is None, deadline=deadline, every=0.02, what=f"{self.name}: shut down")
         self._bury(supervisor, leader)
 
@@ -177,8 +187,8 @@ class VirtualNode:
         leader = self.leader()
         if leader is None:
             raise ClusterError(f"lab: {self.name} is off; `python -m chaos boot {self.name}` switches it on")
-        return ["nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root",
-                "--", "env", "-i", "-C", "/", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        return ["nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd",
+                "--", "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "HOME=/root", "LANG=C.UTF-8", f"TERM={os.environ.get('TERM', 'dumb')}", *argv]  # fmt: skip
 
 

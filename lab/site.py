@@ -44,6 +44,10 @@ class Site:
         return self.home / "images"
 
     @property
+    def routers(self) -> Path:
+        return self.home / "routers"
+
+    @property
     def mirrors(self) -> Path:
         return self.home / "mirrors"
 

@@ -1,9 +1,12 @@
 """Many nodes: who waits for whom, and what is done about a node that has no address yet.
 
-Every node is on a thread of its own.  Statically addressed nodes start at once, the DHCP servers first.  Nodes
-addressed by DHCP start as soon as they answer.  One that nobody has ever spoken with, and that stays silent though
-DHCP is served, is power-cycled once: a client that was not answered asks again only after up to 64 s (RFC 2131
-section 4.1), but at once when it boots.
+Routers come first.  On a bare LAN, where neither of the DHCP servers answers, they give addresses to the statically
+addressed nodes and to nobody else, until one of the pair serves; then they fall silent, and only then nodes addressed
+by DHCP are waited for.  Where the pair answers, routers are made silent at once.
+
+Every other node is on a thread of its own, the DHCP servers first.  One that nobody has ever spoken with, and that
+stays silent though it could have an address, is power-cycled once: a client that was not answered asks again only after
+up to 64 s (RFC 2131 section 4.1), but at once when it boots.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ PATIENCE_S = 5.0  # how long a never-seen node may be silent once it could have 
 PAIR_S = float(runner.LIMIT_S)  # for the pair to serve DHCP; its own limit ends it sooner
 CONFIRMED = "/run/rpicluster/{}-confirmed"  # where base/60-ssh.sh and base/65-firewall.sh wait for it
 CONFIRM_S = 10.0  # less than they wait
+DHCPD = ("systemctl", "is-active", "--quiet", "isc-dhcp-server")
+SERVES_S = 8.0
 
 Say = Callable[[str, Line], None]
 
@@ -111,6 +116,9 @@ class Provisioning:
         self._anew = Fleet(inventory)
         self._gate = Gate(name for name in self.pair if name in self.names)
         self._switching = threading.Lock()
+        self._serving: list[str] = []  # routers that must fall silent once the pair serves
+        self._silencing = threading.Lock()
+        self._routed: dict[str, Outcome] = {}
         self._abandoned = threading.Event()
 
     def __enter__(self) -> Provisioning:
@@ -129,12 +137,18 @@ class Provisioning:
 
     def run(self) -> list[Outcome]:
         """Provision every node and return what each came to; one node's trouble stops no other."""
+        routers = [name for name in self.names if name in self.inventory.routers]
+        if self.only:  # steps of other nodes: a router has none
+            self._routed = {n: Outcome(n, self.inventory.nodes[n].group, True, (), 0.0) for n in routers}
+        elif routers:
+            serving = self._bare()
+            self.fleet.each(lambda node: self._route(node, serving=serving), routers)
         order = sorted(
-            self.names,
+            (name for name in self.names if name not in routers),
             key=lambda name: (name not in self.pair, self._by_dhcp(name), k3s.role(self.inventory, name) == "agent"),
         )
         done = self.fleet.each(self._one, order, limit=AT_ONCE)
-        found: dict[str, Outcome] = {}
+        found = self._routed
         for name, result in done.items():
             if isinstance(result, ClusterError):
                 raise result
@@ -142,6 +156,44 @@ class Provisioning:
         if not self.only:
             found |= self._late(found)
         return [found[name] for name in self.names]
+
+    def _bare(self) -> bool:
+        """Whether nobody gives addresses yet: on neither of the pair dhcpd runs, as far as they let us in."""
+        served = self.fleet.each(lambda node: node.run(DHCPD, deadline=SERVES_S, check=True), self.pair)
+        return all(isinstance(answer, ClusterError) for answer in served.values())
+
+    def _route(self, node: Node, *, serving: bool) -> None:
+        """Configure a router to serve those that have no address yet, or to be silent."""
+        name, plan = node.name, self.inventory.nodes[node.name]
+        began, before = time.monotonic(), self._routed.get(node.name)
+        try:
+            files = render.router_bundle(self.inventory, plan, self.secrets, serving=serving)
+            link, installed = self._reach(node, files[render.ROUTER_KEYS])
+            lines = self._first_contact(name, "the operator's key") if installed else []
+            lines += runner.run(link, files, check=self.check, say=partial(self._heard, name))
+            outcome = runner.outcome(name, plan.group, lines, time.monotonic() - began)
+        except ClusterError as error:
+            outcome = Outcome(name, plan.group, False, (), time.monotonic() - began, str(error))
+        self._routed[name] = _together(before, outcome) if before else outcome
+        if serving and outcome.ok:
+            self._serving.append(name)
+            self.say(name, Line("note", "serves until the pair does"))
+        else:
+            self.say(name, Line("end", outcome.error or "ok"))
+
+    def _pair_serves(self, name: str) -> None:
+        """One of the pair serves: routers fall silent, then nodes addressed by DHCP may come."""
+        with self._silencing:
+            routers, self._serving = self._serving, []
+            if not self.check:
+                self.fleet.each(lambda node: self._route(node, serving=False), routers)
+        self._gate.report(name, serves=True)
+
+    def _first_contact(self, name: str, what: str) -> list[Line]:
+        lines = [Line("step", "first contact"), Line("change", what)]
+        for line in lines:
+            self.say(name, line)
+        return lines
 
     def _late(self, found: Mapping[str, Outcome]) -> dict[str, Outcome]:
         """The steps that need all of the others to be done."""
@@ -153,7 +205,7 @@ class Provisioning:
             if isinstance(more, ClusterError):
                 merged[name] = replace(first, ok=False, error=str(more))
             else:
-                merged[name] = replace(more, changes=first.changes + more.changes, seconds=first.seconds + more.seconds)
+                merged[name] = _together(first, more)
         return merged
 
     def _steps(self, name: str) -> tuple[str, ...]:
@@ -177,9 +229,7 @@ class Provisioning:
             files = render.bundle(self.inventory, self.inventory.nodes[name], self.secrets, only=only)
             link, installed = self._reach(node, files[render.AUTHORITY])
             self.say(name, Line("note", "connected"))
-            lines = [Line("step", "first contact"), Line("change", "the authority")] if installed else []
-            for line in lines:
-                self.say(name, line)
+            lines = self._first_contact(name, "the authority") if installed else []
             files |= signed.files(self.inventory, self.inventory.nodes[name], self.secrets, link.host_key())
             if not self.check:
                 self._bring(name, link)
@@ -187,11 +237,13 @@ class Provisioning:
             outcome = runner.outcome(name, group, lines, time.monotonic() - began)
         except ClusterError as error:
             outcome = Outcome(name, group, False, (), time.monotonic() - began, str(error))
-            if self.check and isinstance(error, Unreachable) and self._by_dhcp(name) and not self._met(node):
+            if self.check and isinstance(error, Unreachable) and not self._met(node):
                 change = f"everything: it has no address yet ({error})"
                 outcome = Outcome(name, group, True, (change,), outcome.seconds)
-        if name in self.pair:
-            self._gate.report(name, serves=outcome.ok)
+        if name in self.pair and outcome.ok:
+            self._pair_serves(name)
+        elif name in self.pair:
+            self._gate.report(name, serves=False)
         self.say(name, Line("end", outcome.error or "ok"))
         return outcome
 
@@ -204,7 +256,7 @@ class Provisioning:
 
     def _heard(self, name: str, line: Line) -> None:
         if line.kind == "reached" and line.text == "dhcp":
-            self._gate.report(name, serves=True)
+            self._pair_serves(name)
         if line.kind == "reached" and line.text in ("firewall", "ssh"):
             self._confirm_way_in(name, line.text)
         if line.kind != "end":
@@ -226,12 +278,13 @@ class Provisioning:
         except Unreachable:
             if self._has_power(node.name) is False:
                 raise Unreachable(node.name, "has no power; switch it on, then provision again") from None
-            if self.check and self._by_dhcp(node.name):
+            if self.check and not self._met(node):
                 raise
-        if not self._by_dhcp(node.name):
+        if not self._by_dhcp(node.name) and (self._met(node) or not self.inventory.routers):
             return self._await(node, authority, STATIC_S)
         self.say(node.name, Line("note", "waits for an address"))
-        self._gate.wait(node.name)
+        if self._by_dhcp(node.name):
+            self._gate.wait(node.name)
         limit = Deadline.after(ADDRESS_S)
         if not self._met(node):
             try:
@@ -280,3 +333,11 @@ class Provisioning:
                 driver = power.driver(self.inventory)
                 driver.off(name)
                 driver.on(name)
+
+
+def _together(first: Outcome, more: Outcome) -> Outcome:
+    """What two runs on one node came to: a failure of either is one of both."""
+    return replace(
+        more, ok=first.ok and more.ok, changes=first.changes + more.changes, seconds=first.seconds + more.seconds,
+        error=first.error or more.error, output=first.output + more.output,
+    )  # fmt: skip

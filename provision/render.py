@@ -27,10 +27,12 @@ from provision import k3s
 HERE = Path(__file__).parent
 BASE = "base"  # the room of every node
 COMMON = ("lib.sh", "run.sh")
+OPENWRT = "openwrt"  # the room of every router: one script, because nothing of base is for its system
 PACKAGES = "packages*.txt"
 LAST = "90"
 LATE = "99"  # from here on, steps run once every node is done
 AUTHORITY = "base/ca.pub"  # what first contact installs, too
+ROUTER_KEYS = "openwrt/authorized_keys"  # on a router, whose SSH server knows no certificates
 TXT_CHUNK = 255  # octets in one character-string: RFC 1035 section 3.3
 
 
@@ -43,7 +45,7 @@ class Zone:
 
 
 def rooms(node: Node, here: Path = HERE) -> tuple[str, ...]:
-    """The folders that configure a node, in order: base, and its group's own where there is one."""
+    """The folders that configure a node of Debian's kin, in order: base, and its group's own where there is one."""
     return (BASE, *([node.group] if (here / node.group).is_dir() and node.group != BASE else []))
 
 
@@ -66,15 +68,23 @@ def zones(inventory: Inventory) -> tuple[Zone, ...]:
     )
 
 
-def bundle(
-    inventory: Inventory, node: Node, secrets: Secrets, here: Path = HERE, only: Collection[str] = ()
+def router_bundle(
+    inventory: Inventory, node: Node, secrets: Secrets, *, serving: bool, here: Path = HERE
 ) -> dict[str, bytes]:
-    """Every file of a node's bundle, by its path inside it; with `only`, of its steps just these will run.
+    """Every file of a router's bundle; `serving`: it gives addresses and names to those that have none yet."""
+    environment, values = _environment(here), {**_values(inventory, node, secrets), "serving": serving}
+    files = {"run.sh": (here / OPENWRT / "run.sh").read_bytes()}
+    for path in sorted((here / OPENWRT).glob("*.j2")):
+        name = path.relative_to(here).as_posix()
+        text = environment.get_template(name).render(values, managed=managed(inventory, name))
+        files[name.removesuffix(".j2")] = text.encode()
+    words = {"NODE": node.name, "SERVING": "1" if serving else "", "SERVED": ", ".join(inventory.bootstrapped)}
+    lines = (f"{name}={shlex.quote(value)}" for name, value in words.items())
+    files["params.sh"] = _lines(f"# {managed(inventory, 'render.py')}", *lines)
+    return files
 
-    Raises jinja2.UndefinedError for a template that names what does not exist: a bug, not an input.
-    """
-    files = {name: (here / name).read_bytes() for name in COMMON}
-    order = tuple(step for step in steps(node, here) if not only or step in only)
+
+def _environment(here: Path) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(here),
         undefined=StrictUndefined,
@@ -84,6 +94,21 @@ def bundle(
         autoescape=False,  # shell, DNS and daemon configuration: nothing here is HTML
     )
     environment.filters["rdata"] = rdata
+    return environment
+
+
+def bundle(
+    inventory: Inventory, node: Node, secrets: Secrets, here: Path = HERE, only: Collection[str] = ()
+) -> dict[str, bytes]:
+    """Every file of a node's bundle, by its path inside it; with `only`, of its steps just these will run.
+
+    Raises jinja2.UndefinedError for a template that names what does not exist: a bug, not an input.
+    """
+    if node.name in inventory.routers:
+        return router_bundle(inventory, node, secrets, serving=False, here=here)
+    files = {name: (here / name).read_bytes() for name in COMMON}
+    order = tuple(step for step in steps(node, here) if not only or step in only)
+    environment = _environment(here)
     values = {**_values(inventory, node, secrets), "steps": order}
     for room in rooms(node, here):
         for path in sorted((here / room).rglob("*")):
@@ -165,6 +190,7 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
         "NODE": node.name,
         "GROUP": node.group,
         "ADDRESS": str(node.address),
+        "ADDRESSING": inventory.groups[node.group].addressing,
         "INTERFACE": inventory.network.interface,
         "FLOATING": str(inventory.network.floating),
         "TIMEZONE": inventory.cluster.timezone,

@@ -22,14 +22,15 @@ from cluster.node import Node, Result
 LIMIT_S = 900  # a Pi B+ unpacks BIND in minutes, not in a quarter of an hour
 GRACE_S = 30  # for what the node does after that: end, clean up, answer
 POLL_S = 0.7  # how often a node is asked how far it is
-FOLDER = "/run/rpicluster"
+FOLDER = {"debian": "/run/rpicluster", "openwrt": "/tmp/rpicluster"}  # in memory on both
 
 START = """
 umask 077
 mkdir -p {parent} && mkdir {folder} || exit 1
 tar -xf - -C {folder} || {{ rm -rf {folder}; exit 1; }}
-exec timeout --kill-after=10 {limit} bash {folder}/run.sh --remove {options}
+exec {shell} {folder}/run.sh --remove {options}
 """
+SHELL = {"debian": f"timeout --kill-after=10 {LIMIT_S} bash", "openwrt": "sh"}  # OpenWrt's BusyBox has no timeout
 
 # Whom the authority (on standard input) lets in, sshd lets in from now on; restarting it ends no session.
 TRUST = """
@@ -41,6 +42,16 @@ line='TrustedUserCAKeys /etc/ssh/ca.pub' drop=/etc/ssh/sshd_config.d/10-rpiclust
 grep -qsxF "$line" "$drop" || echo "$line" >>"$drop"
 systemctl restart ssh
 """
+# Every line of standard input that a router's authorized_keys lacks is added to it; others are kept.
+ADD_KEY = """
+set -eu
+umask 077
+keys=/etc/dropbear/authorized_keys
+[ -e "$keys" ] || : >"$keys"
+while IFS= read -r line; do grep -qxF -e "$line" "$keys" || printf '%s\\n' "$line" >>"$keys"; done
+"""
+
+INTRODUCE = {"debian": TRUST, "openwrt": ADD_KEY}
 
 Kind = Literal["step", "change", "reached", "failed", "output", "end", "note"]
 
@@ -118,7 +129,7 @@ def open_by_certificate(certified: Node, first: Node, authority: bytes, *, check
         first.connect()
     if check:
         return first, False
-    first.run(["sh", "-c", TRUST], sudo=True, input=authority, deadline=20, check=True)
+    first.run(["sh", "-c", INTRODUCE[first.system]], sudo=True, input=authority, deadline=20, check=True)
     first.close()
     try:
         certified.connect()
@@ -135,8 +146,10 @@ def run(node: Node, files: Mapping[str, bytes], *, check: bool, say: Callable[[L
 
     Raises what Node.run raises, and NodeError when the node did not get as far as its first step.
     """
-    folder = f"{FOLDER}/provision.{token.token_hex(4)}"
-    script = START.format(parent=FOLDER, folder=folder, limit=LIMIT_S, options="--check" if check else "")
+    parent = FOLDER[node.system]
+    folder = f"{parent}/provision.{token.token_hex(4)}"
+    options = "--check" if check else ""
+    script = START.format(parent=parent, folder=folder, shell=SHELL[node.system], options=options)
     follower = _Follower(node, f"{folder}/progress", say)
     try:
         with follower:

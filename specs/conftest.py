@@ -14,15 +14,18 @@ from specs.deployer import looks as deployer
 from specs.lanservices import booting, webs
 from specs.lanservices import looks as seen
 from specs.looks import Looks, Place, look
+from specs.openwrt import looks as openwrt
 
 advertisements = look(seen.advertisements, 2.3)
 arp_owners = look(seen.arp_owners, 0.5)
+bootstrap_offers = look(openwrt.bootstrap_offers, 2.5)
 bootp_replies = look(booting.bootp_replies)
 boots = look(booting.boots)
 clocks = look(seen.clocks)
 all_checks = look(checks.all_checks, 1.0)
 all_doors = look(base.all_doors)
 all_facts = look(base.all_facts)
+all_routers = look(openwrt.all_routers)
 canary = look(kubes.canary, 6.5, heavy=True)
 deployers = look(deployer.deployers)
 dhcp_impatient = look(seen.dhcp_impatient, 2.5)
@@ -37,6 +40,8 @@ http_webs = look(webs.http_webs)
 kube = look(kubes.kube, 2.0)
 mpi_job = look(compute.mpi_job, 6.0, heavy=True)
 ntp_replies = look(seen.ntp_replies)
+router_doors = look(openwrt.router_doors)
+router_names = look(openwrt.router_names)
 standings = look(seen.standings)
 tftp_files = look(booting.tftp_files)
 tftp_servings = look(booting.tftp_servings)

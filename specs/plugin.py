@@ -4,7 +4,8 @@
 - `fleet`: every node by name, each one SSH connection that is already open or opening.
 - `node`: one node; the spec then runs once for each node, with ids like `[alpha]`.
   `pytestmark = pytest.mark.group("lanservices")`, on the module or on one spec, names the groups it is about;
-  without it, all nodes.  The nodes come from the inventory, so a new node is checked with no edit.
+  without it, all that base configures; with "*", routers as well.  The nodes come from the inventory, so a new node
+  is checked with no edit.
 - `host`: testinfra's host of that same node, over that same connection.
 - `@pytest.mark.parametrize("port", [22, 53])` multiplies as usual: `[alpha-22]`, `[alpha-53]`, `[beta-22]`...
 - `@pytest.mark.each("port", lambda inventory, node: inventory.groups[node.group].ssh_ports)`: values that
@@ -66,7 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     for line in (
-        "group(*names): the spec is about the nodes of these groups of the inventory",
+        "group(*names): the spec is about the nodes of these groups of the inventory; '*' is every node",
         "each(argument, values): one spec for each of values(inventory[, node])",
         "slow: takes its time, a second or more for each node; needs --slow",
         "disruptive: takes a service away for a while; needs --disruptive",

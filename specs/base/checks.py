@@ -59,4 +59,4 @@ def all_checks(place: Place) -> dict[str, dict[str, Said] | ClusterError]:
         except ValueError as error:
             raise ProbeFailed(f"{node.name}: its checks are incomplete: {error}", reason="incomplete") from error
 
-    return place.fleet.each(ask)
+    return place.fleet.each(ask, place.inventory.debian)

@@ -52,7 +52,7 @@ def all_facts(place: Place) -> dict[str, Facts | ClusterError]:
         except ValueError as error:
             raise ProbeFailed(f"{node.name}: its facts are incomplete: {error}", reason="incomplete") from error
 
-    return place.fleet.each(ask)
+    return place.fleet.each(ask, inventory.debian)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def all_doors(place: Place) -> dict[str, Doors | ClusterError]:
             root = door.knock(node.address, "root", passwords=passwords, others=roots, key=key, deadline=KNOCK_S)
         return Doors(login, more, root, banners, frozenset(names))
 
-    return place.fleet.each(look)
+    return place.fleet.each(look, place.inventory.debian)
 
 
 @pytest.fixture(scope="module")

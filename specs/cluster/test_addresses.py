@@ -8,6 +8,7 @@ from cluster.inventory import Inventory
 from cluster.node import Node
 
 
+@pytest.mark.group("*")
 def test_the_address_belongs_to_the_node_alone(
     node: Node, arp_owners: dict[str, frozenset[str]], inventory: Inventory
 ) -> None:

@@ -378,8 +378,9 @@ def clocks(place: Place) -> dict[str, Clock | ClusterError]:
     Servers that have no real time each are a reference of their own until they have heard each other.
     """
     servers, end = place.inventory.ntp.servers, Deadline.after(CLOCK_WAIT_S)
+    nodes = place.inventory.debian
     while True:
-        seen = place.fleet.each(lambda node: _clock(node, node.name not in servers, end), limit=16)
+        seen = place.fleet.each(lambda node: _clock(node, node.name not in servers, end), nodes, limit=16)
         if end.passed or len(references(seen)) <= 1:
             return seen
 

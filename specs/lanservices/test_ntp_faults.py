@@ -36,9 +36,9 @@ Seen = Mapping[str, Followed | ClusterError]
 Measured = Callable[[str, object], None]
 
 
-def look(fleet: Fleet) -> Seen:
+def look(fleet: Fleet, inventory: Inventory) -> Seen:
     """Whom every node follows now."""
-    return fleet.each(followed, limit=16)
+    return fleet.each(followed, inventory.debian, limit=16)
 
 
 def wait_s(inventory: Inventory) -> float:
@@ -48,7 +48,7 @@ def wait_s(inventory: Inventory) -> float:
 
 def clients(inventory: Inventory) -> list[str]:
     """Who follows the servers."""
-    return [name for name in inventory.nodes if name not in inventory.ntp.servers]
+    return [name for name in inventory.debian if name not in inventory.ntp.servers]
 
 
 def settled(seen: Seen, inventory: Inventory) -> bool:
@@ -83,12 +83,12 @@ class Lie:
 def lie(inventory: Inventory, fleet: Fleet) -> Lie:
     """The reference for all lies; if none is, the first server."""
     affordable(inventory, wait_s(inventory), "rejecting a server that lies")
-    liar = (*references(look(fleet)), *inventory.ntp.servers)[0]
+    liar = (*references(look(fleet, inventory)), *inventory.ntp.servers)[0]
     honest = [name for name in inventory.ntp.servers if name != liar]
     found = Lie(liar, str(inventory.nodes[liar].address))
 
     def noticed() -> bool:
-        found.looks.append(look(fleet))
+        found.looks.append(look(fleet, inventory))
         found.told.append({name: outcome(clock.query, _address(inventory, name)) for name in honest})
         return all(found.rejected_by(name) for name in clients(inventory))
 
@@ -99,7 +99,12 @@ def lie(inventory: Inventory, fleet: Fleet) -> Lie:
         seconds = time.monotonic() - began
         noticed()
     with suppress(WaitTimeout):  # else the steady specs say what is not as before
-        until(lambda: settled(look(fleet), inventory), deadline=wait_s(inventory), what="one time for all", every=0.25)
+        until(
+            lambda: settled(look(fleet, inventory), inventory),
+            deadline=wait_s(inventory),
+            what="one time for all",
+            every=0.25,
+        )
     return Lie(found.liar, found.address, found.looks, found.told, seconds)
 
 
@@ -127,7 +132,7 @@ def test_it_goes_on_with_an_honest_server(client: str, lie: Lie, inventory: Inve
 
 
 @pytest.mark.semantics("ntp-falseticker", "ntp-nodes")
-@pytest.mark.each("follower", lambda inventory: list(inventory.nodes))
+@pytest.mark.each("follower", lambda inventory: list(inventory.debian))
 def test_nobody_follows_the_lie(follower: str, lie: Lie) -> None:
     """In no look: neither before the others outvote the liar, nor where nobody can, as for its partner."""
     if follower == lie.liar:
@@ -179,31 +184,31 @@ def uplink(inventory: Inventory, fleet: Fleet, lie: Lie) -> Iterator[Uplink]:
         pytest.skip(f"cannot be the uplink from here: {error}")
 
     def all_from(place: str) -> bool:
-        seen = look(fleet)
+        seen = look(fleet, inventory)
         strata = [must(one).tracking.stratum for one in seen.values()]  # a client hears of a change at its next poll
         return {origin(n, seen, inventory) for n in seen} == {place} and max(strata) < inventory.ntp.local_stratum
 
     def unreached() -> bool:
-        seen = look(fleet)
+        seen = look(fleet, inventory)
         return not any(s.reach for name in servers for s in must(seen[name]).sources if s.name == operator)
 
     def timed(what: str, probe: Callable[[], object]) -> tuple[Seen, float]:
         began = time.monotonic()
         with suppress(WaitTimeout):  # the specs say what did not come
             until(probe, deadline=end, what=what, every=0.25)
-        return look(fleet), time.monotonic() - began
+        return look(fleet, inventory), time.monotonic() - began
 
     with upstream:
         with lasting(inventory, fleet, *(TimeSource(name, operator) for name in servers)):
             linked, linked_s = timed("time from the uplink", lambda: all_from(operator))
             upstream.cut()
             cut, unreachable_s = timed("the uplink is missed", unreached)
-        alone, alone_s = timed("one reference", lambda: settled(look(fleet), inventory))
+        alone, alone_s = timed("one reference", lambda: settled(look(fleet, inventory), inventory))
     yield Uplink(operator, linked, linked_s, cut, unreachable_s, alone, alone_s)
 
 
 @pytest.mark.semantics("ntp-orphan-stratum")
-@pytest.mark.each("one", lambda inventory: list(inventory.nodes))
+@pytest.mark.each("one", lambda inventory: list(inventory.debian))
 def test_real_time_comes_before_the_reference(
     one: str, uplink: Uplink, inventory: Inventory, record_property: Measured
 ) -> None:
@@ -220,7 +225,7 @@ def test_real_time_comes_before_the_reference(
 
 
 @pytest.mark.semantics("ntp-orphan")
-@pytest.mark.each("one", lambda inventory: list(inventory.nodes))
+@pytest.mark.each("one", lambda inventory: list(inventory.debian))
 def test_a_cut_uplink_moves_nobody(one: str, uplink: Uplink) -> None:
     """The servers hold what they had, or each other's: their error grows by millionths, so it is good for hours.
 
@@ -233,7 +238,7 @@ def test_a_cut_uplink_moves_nobody(one: str, uplink: Uplink) -> None:
 
 
 @pytest.mark.semantics("ntp-orphan", "ntp-orphan-stratum")
-@pytest.mark.each("one", lambda inventory: list(inventory.nodes))
+@pytest.mark.each("one", lambda inventory: list(inventory.debian))
 def test_without_real_time_all_agree_on_one_reference(
     one: str, uplink: Uplink, inventory: Inventory, record_property: Measured
 ) -> None:
