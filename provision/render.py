@@ -51,7 +51,7 @@ def rooms(node: Node, here: Path = HERE) -> tuple[str, ...]:
 
 def steps(node: Node, here: Path = HERE) -> tuple[str, ...]:
     """The scripts that configure a node, in the order they run: room by room, those from 90 on at the very end."""
-    names = [f"{room}/{path.name}" for room in rooms(node, here) for path in sorted((here / room).glob("*.sh"))]
+    names = [f"{room}/{path.name}" for room in rooms(node, here) for path in sorted((here / room).glob("[0-9]*.sh"))]
     return tuple(sorted(names, key=lambda name: name.rpartition("/")[2] >= LAST))
 
 

@@ -26,6 +26,7 @@ from chaos.faults.squat import Squat
 from chaos.faults.starve import Starve
 from chaos.faults.stranger import Stranger
 from chaos.faults.time_source import TimeSource
+from chaos.faults.wake import Wake
 from cluster.errors import InputError
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "Stranger",
     "TimeSource",
     "Unplug",
+    "Wake",
     "data",
     "from_data",
 ]
@@ -115,6 +117,7 @@ FAULTS: Mapping[str, Kind] = {
     ),
     Spoil.kind: Kind(_NODE, "add a line that is no record to the zone of the primary", lambda a: Spoil(*a)),
     Stranger.kind: Kind(_NODE, "give a node an address outside of the LAN", lambda a: Stranger(*a)),
+    Wake.kind: Kind(_NODE, "let the router serve addresses and names again", lambda a: Wake(*a)),
     TimeSource.kind: Kind(("NODE", "ADDRESS"), "let a node ask one more server for the time", lambda a: TimeSource(*a)),
     During.kind: Kind(
         ("NODE", "COMMAND"),

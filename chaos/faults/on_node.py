@@ -175,9 +175,15 @@ def transient(unit: str, script: str, *properties: str) -> str:
     return f"systemctl stop {unit} 2>/dev/null || true\n{run}\n"
 
 
+AWAKE = "/tmp/rpicluster-awake"
+"""In a router's memory while `wake` lasts."""
+SILENCE = f"[ ! -e {AWAKE} ] || {{ uci revert dhcp; /etc/init.d/dnsmasq stop; rm -f {AWAKE}; }}\n"
+LEFT_ON_ROUTER = f"[ ! -e {AWAKE} ] || echo it serves again; uci changes dhcp"
+
+
 def sweep(node: Node) -> None:
     """Undo on a node, now, every fault whose undo still waits there, whoever made it; raises NodeError."""
-    node.run(["sh", "-euc", SWEEP], sudo=True, deadline=60.0, check=True)
+    node.run(["sh", "-euc", SILENCE if node.system == "openwrt" else SWEEP], sudo=True, deadline=60.0, check=True)
 
 
 def left_on(node: Node) -> tuple[str, ...]:
@@ -185,7 +191,9 @@ def left_on(node: Node) -> tuple[str, ...]:
 
     Each tool is asked first and by itself: one that fails is an error, never a node with nothing left.
     """
-    found = node.run(["sh", "-euc", LEFT], sudo=True, deadline=10.0, check=True).text
+    found = node.run(
+        ["sh", "-euc", LEFT_ON_ROUTER if node.system == "openwrt" else LEFT], sudo=True, deadline=10.0, check=True
+    ).text
     return tuple(line.strip() for line in found.splitlines() if line.strip())
 
 

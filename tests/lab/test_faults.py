@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.faults import Block, Crash, Fault, Freeze, Record, Skew, Spoil, Starve, Stop, Stranger, TimeSource
+from chaos.faults import Block, Crash, Fault, Freeze, Record, Skew, Spoil, Starve, Stop, Stranger, TimeSource, Wake
 from chaos.faults.on_node import LIMIT_S, left_on, sweep
 from chaos.faults.record import record_name
 from chaos.faults.stranger import ADDRESS
@@ -31,6 +31,7 @@ FAULTS: tuple[Fault, ...] = (
     Skew("alpha", "chrony", "5"),
     Starve(),
     Freeze("beta", "isc-dhcp-server"),
+    Wake("omega"),
 )
 
 
@@ -67,8 +68,12 @@ def test_every_fault_takes_hold_and_is_undone(inventory: Inventory, fleet: Fleet
         timers = fleet["alpha"].run(["systemctl", "list-timers", "--no-legend", "rpicluster-undo-*"]).text
         assert timers.count(".timer") == 2 and "min" in timers, timers
         assert len(left_on(fleet["alpha"])) == 3 and len(left_on(fleet["beta"])) == 6
+        assert len(left_on(fleet["omega"])) == 2
+        psi = dhcp.Client(wire.interface_towards(alpha), inventory.node("psi").mac)
+        offered = {offer.server for offer in psi.discover(10, wait=1.4)}
+        assert offered == {alpha, str(inventory.node("omega").address)}, "a router that woke up is a rogue server"
         assert not newcomer.discover(10, wait=1.4), "no address is free, and one of the servers stands still"
-    assert healthy(inventory, fleet) and not left_on(fleet["alpha"]) and not left_on(fleet["beta"])
+    assert healthy(inventory, fleet) and not any(map(left_on, fleet.values()))
     assert clock.query(alpha).offset == pytest.approx(0, abs=0.5)
     assert not deaf(fleet, "alpha", beta)
 

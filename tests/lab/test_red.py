@@ -175,6 +175,7 @@ ELSEWHERE = {
         )
     },
     "base/test_health.py::test_the_system_is_up": "a node in maintenance lets nobody in; `degraded` is a failed unit",
+    "openwrt/test_configuration.py::test_it_is_openwrt": "tests/unit/test_specs_of_routers.py",
     "base/test_network.py::test_the_link_is_up": "a node whose link is down is not reached: test_node_down.py",
     "base/test_ssh.py::test_the_operators_certificate_is_accepted": "all specs need it: `nodes: no way in`",
     "deployer/test_authority.py::test_the_operators_certificate_lasts": "tests/unit/test_authority.py",

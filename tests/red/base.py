@@ -23,13 +23,13 @@ ROUNDS = (
         ("specs/base/test_logs.py", "specs/base/test_checks.py", "specs/base/test_admin_nodes.py"),
         (
             Break(
-                "a log for everybody that nothing arrives in", "omega", files=(LOG,),
+                "a log for everybody that nothing arrives in", "psi", files=(LOG,),
                 do=f"systemctl stop rsyslog syslog.socket; logger -t rpicluster red; chmod 0644 {LOG}",
                 undo="systemctl start rsyslog; logger -t rpicluster healed; "
                 f"timeout 5 sh -c 'until tail -n 1 {LOG} | grep -q healed; do sleep 0.05; done'",
                 red={
-                    f"{LOGS}the_log_is_for_administrators[omega]": "is root:adm 0644, not root:adm 0640",
-                    f"{LOGS}what_is_said_arrives_in_the_log[omega]": "omega: the journal ends with 'red', the log with",
+                    f"{LOGS}the_log_is_for_administrators[psi]": "is root:adm 0644, not root:adm 0640",
+                    f"{LOGS}what_is_said_arrives_in_the_log[psi]": "psi: the journal ends with 'red', the log with",
                 },
             ),
             Break(

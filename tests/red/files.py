@@ -121,8 +121,8 @@ ROUNDS = (
                 },
             ),
             Break(
-                "a rogue server", **service("omega", "bootp", ROGUE, udp=67),
-                red={f"{BOOT}only_the_expected_servers_answer_bootp": "BOOTP is also answered by 192.168.10.2"},
+                "a rogue server", **service("psi", "bootp", ROGUE, udp=67),
+                red={f"{BOOT}only_the_expected_servers_answer_bootp": "BOOTP is also answered by 192.168.10.5"},
             ),
         ),
         settled=("dhcp failover", "dhcp"),

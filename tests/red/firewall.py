@@ -63,9 +63,9 @@ ROUNDS = (
                 },
             ),
             Break(
-                "rules that are not understood", "omega",
+                "rules that are not understood", "zeta",
                 do="nft insert rule inet rpicluster input meta length 9999 drop", undo=AS_BEFORE,
-                red={f"{RULES}{test}[omega*]": "a rule about an unknown field: meta.length"
+                red={f"{RULES}{test}[zeta*]": "a rule about an unknown field: meta.length"
                      for test in ("it_*", "answers_come_in", "ipv6_stays_out", "what_is_refused_is_logged_*")},
             ),
         ),

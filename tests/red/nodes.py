@@ -53,11 +53,11 @@ ROUNDS = (
                 },
             ),
             Break(
-                "a node at a wrong address in the hosts file", "omega", files=("/etc/hosts",),
+                "a node at a wrong address in the hosts file", "delta", files=("/etc/hosts",),
                 do="sed -i 's/^192.168.10.5\\b/192.168.10.55/' /etc/hosts",
                 red={
-                    "cluster/test_addresses.py::test_the_node_knows_every_other_by_name[omega]":
-                        "omega takes psi.dc1.b3rry.clust0r for ['192.168.10.55'], not 192.168.10.5",
+                    "cluster/test_addresses.py::test_the_node_knows_every_other_by_name[delta]":
+                        "delta takes psi.dc1.b3rry.clust0r for ['192.168.10.55'], not 192.168.10.5",
                 },
             ),
             Break(
@@ -66,13 +66,13 @@ ROUNDS = (
                 red={"base/test_network.py::test_the_address_and_its_mask[psi]": "192.168.10.5/25, not /24"},
             ),
             Break(
-                "another network card", "omega",
-                do="ip link set eth0 address b8:27:eb:99:99:99; busybox arping -U -q -c 1 -I eth0 192.168.10.2",
-                undo="ip link set eth0 address b8:27:eb:00:00:02; busybox arping -U -q -c 1 -I eth0 192.168.10.2",
+                "another network card", "psi",
+                do="ip link set eth0 address b8:27:eb:99:99:99; busybox arping -U -q -c 1 -I eth0 192.168.10.5",
+                undo="ip link set eth0 address b8:27:eb:00:00:05; busybox arping -U -q -c 1 -I eth0 192.168.10.5",
                 red={
-                    "base/test_network.py::test_the_mac_is_the_inventorys[omega]":
-                        "omega has MAC b8:27:eb:99:99:99, the inventory says b8:27:eb:00:00:02",
-                    "cluster/test_addresses.py::test_the_address_belongs_to_the_node_alone[omega]":
+                    "base/test_network.py::test_the_mac_is_the_inventorys[psi]":
+                        "psi has MAC b8:27:eb:99:99:99, the inventory says b8:27:eb:00:00:05",
+                    "cluster/test_addresses.py::test_the_address_belongs_to_the_node_alone[psi]":
                         "is answered by ['b8:27:eb:99:99:99']",
                 },
             ),

@@ -52,8 +52,6 @@ def sshd(lines: str, before: str = "true") -> dict[str, Any]:
     }
 
 
-SERVES = (server(67, udp=True), server(53, udp=True), server(53), server(69, udp=True))
-
 BREAKS = (
     # --- base/test_ssh.py
     Break(
@@ -422,20 +420,55 @@ BREAKS = (
             )
         },
     ),
-    # --- openwrt/test_quiet.py
+    # --- openwrt
     Break(
-        "router serves",
+        "a router awake",
         "omega",
-        do=" && ".join(one["do"] for one in SERVES)
-        + f" && mkdir -p /run/systemd/netif/leases && echo SERVER_ADDRESS=192.168.10.6 > {LEASE}",
-        undo="; ".join(one["undo"] for one in SERVES) + f"; rm {LEASE}",
+        do="uci set dhcp.dnsmasq.port=53; uci set dhcp.lan.ignore=0; uci commit dhcp; "
+        "/etc/init.d/dnsmasq enable; /etc/init.d/dnsmasq restart; "
+        "dnsmasq --conf-file=/dev/null --port=0 --enable-tftp --tftp-root=/tmp --user=root --pid-file=/tmp/red-tftp",
+        undo="uci set dhcp.dnsmasq.port=0; uci set dhcp.lan.ignore=1; uci commit dhcp; "
+        "/etc/init.d/dnsmasq disable; /etc/init.d/dnsmasq stop; kill $(cat /tmp/red-tftp)",
         red={
-            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-dhcp]": "still serves DHCP: nc",
-            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-dns-udp]": "still serves DNS: nc",
-            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-dns-tcp]": "still serves DNS: nc",
-            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-tftp]": "still serves TFTP: nc",
-            "openwrt/test_quiet.py::test_it_does_not_depend_on_the_pair_for_its_address[omega]": "192.168.10.6",
-            BASE + "health.py::test_only_the_groups_services_can_be_reached[omega]": "nc on udp 67",
+            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-dhcp]": "still serves DHCP on udp port 67",
+            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-dns-udp]": "still serves DNS on udp",
+            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-dns-tcp]": "still serves DNS on tcp",
+            "openwrt/test_quiet.py::test_it_no_longer_serves[omega-tftp]": "still serves TFTP on udp",
+            "openwrt/test_quiet.py::test_it_stays_silent_when_it_boots[omega]": "dnsmasq is enabled",
+            "openwrt/test_quiet.py::test_it_offers_no_addresses[omega]": (
+                "omega is a rogue DHCP server: psi is offered 192.168.10.5"
+            ),
+            "openwrt/test_quiet.py::test_it_answers_no_names[omega-udp]": "NOERROR 192.168.10.2",
+            "openwrt/test_quiet.py::test_it_answers_no_names[omega-tcp]": "NOERROR 192.168.10.2",
+            "openwrt/test_configuration.py::test_it_is_told_to_be_silent[omega]": "not told to answer no names",
+        },
+    ),
+    Break(
+        "another router",
+        "omega",
+        files=tuple(f"/etc/config/{name}" for name in ("system", "network", "dropbear")),
+        do="uci set system.system.hostname=red; uci delete system.ntp.server; uci set network.lan.netmask=255.255.0.0; "
+        "uci set dhcp.alpha.mac=b8:27:eb:00:00:21; uci set dropbear.ssh.PasswordAuth=on; "
+        "uci set dropbear.ssh.RootPasswordAuth=on; uci commit; /etc/init.d/dropbear restart; "
+        "mv /etc/rpicluster/backup /etc/rpicluster/red; cp /etc/rpicluster/dhcp.leases /tmp/red-leases; "
+        "echo 1795428711 b8:27:eb:00:00:21 192.168.10.21 gamma 01:b8:27:eb:00:00:21 >> /etc/rpicluster/dhcp.leases",
+        undo="uci set dhcp.alpha.mac=b8:27:eb:00:00:06; uci commit; /etc/init.d/dropbear restart; "
+        "mv /etc/rpicluster/red /etc/rpicluster/backup; mv /tmp/red-leases /etc/rpicluster/dhcp.leases",
+        red={
+            f"openwrt/test_configuration.py::test_{test}[omega]": words
+            for test, words in {
+                "its_name": "configured to be called red",
+                "its_address": "{'netmask': '255.255.0.0'}, not {'netmask': '255.255.255.0'}",
+                "it_knows_exactly_the_static_nodes": "would give addresses to {'b8:27:eb:00:00:05': '192.168.10.5'",
+                "it_is_told_of_the_time_servers": "is told the time servers none",
+                "only_keys_open_it": "offers root a way in without a key",
+                "what_was_there_is_kept": "no copy of the configuration it was found with",
+            }.items()
+        }
+        | {
+            "openwrt/test_quiet.py::test_it_gave_addresses_to_the_static_nodes_only[omega]": (
+                "gave addresses to others: b8:27:eb:00:00:21 had 192.168.10.21 (gamma)"
+            )
         },
     ),
     # --- lanservices/test_nothing_else.py

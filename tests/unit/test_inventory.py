@@ -358,7 +358,9 @@ def test_a_claim_that_cannot_be_judged_is_a_mistake(line: str, words: str) -> No
 
 def test_what_follows_from_the_file_is_derived_once() -> None:
     inventory = load()
-    assert set(inventory.dhcp.reservations) == {"dgw", "admin", "alpha", "beta", "gamma", "delta", "epsilon", "zeta"}
+    nodes = ("psi", "alpha", "beta", "gamma", "delta", "epsilon", "zeta")
+    assert set(inventory.dhcp.reservations) == {"dgw", "admin", *nodes} == {"dgw", "admin", *inventory.debian}
+    assert set(inventory.routers) == {"omega"} and set(inventory.bootstrapped) == {"psi", "alpha", "beta"}
     assert inventory.dhcp.reservations["zeta"] == ("b8:27:eb:00:00:24", IPv4Address("192.168.10.24"))
     assert inventory.pointers["6.10.168.192.in-addr.arpa"] == "alpha.dc1.b3rry.clust0r"
     assert inventory.pointers["111.10.168.192.in-addr.arpa"] == "float.dc1.b3rry.clust0r"

@@ -489,7 +489,8 @@ def inventory(sshd: Sshd, state: Path) -> Inventory:
     addresses = {"alpha": "127.0.0.1", "beta": "127.0.0.2", "gamma": "127.0.0.3"}
     nodes = {name: SimpleNamespace(name=name, address=address) for name, address in addresses.items()}
     users = SimpleNamespace(login=sshd.user, first_password="raspberry")
-    return cast(Inventory, SimpleNamespace(state=state, users=users, nodes=nodes))
+    systems = {"system": lambda name: "debian"}
+    return cast(Inventory, SimpleNamespace(state=state, users=users, nodes=nodes, **systems))
 
 
 def test_a_fleet_is_its_nodes(fleet: Fleet) -> None:

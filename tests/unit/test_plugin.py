@@ -189,9 +189,10 @@ def test_specs_run_for_each_node_of_their_groups_in_the_inventorys_order(bench: 
     assert bench.runs == []
 
 
-def test_without_a_group_a_spec_is_about_every_node(bench: Bench) -> None:
-    bench.spec("def test_a(node): pass")
-    assert "8 tests collected" in bench.run("specs", "--collect-only", "-q").stdout
+def test_without_a_group_a_spec_is_about_every_node_that_base_configures(bench: Bench) -> None:
+    bench.spec("import pytest\ndef test_a(node): pass\n@pytest.mark.group('*')\ndef test_b(node): pass")
+    listed = bench.run("specs", "--collect-only", "-q").stdout
+    assert "15 tests collected" in listed and "test_b[omega]" in listed and "test_a[omega]" not in listed
 
 
 def test_an_unknown_group_is_told_with_the_known_ones(bench: Bench) -> None:

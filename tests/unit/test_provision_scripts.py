@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROVISION = ROOT / "provision"
 SCRIPTS = sorted(PROVISION.rglob("*.sh"))
-STEPS = [path for path in SCRIPTS if path.parent != PROVISION]
+STEPS = [path for path in SCRIPTS if path.parent != PROVISION and path.name[0].isdigit()]
 ME = f"{pwd.getpwuid(os.getuid()).pw_name}:{grp.getgrgid(os.getgid()).gr_name}"
 
 # A systemctl that keeps a unit's state in files and notes what it was asked to do.
