@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making namespaces and
 
 @pytest.fixture(scope="module")
 def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A second checkout of the project, without compute nodes but one, and without a router: the lab gives addresses."""
+    """A second checkout of the project, with one compute node and without a router: the lab gives the addresses."""
     with checkout(tmp_path_factory.mktemp("clone"), without=("omega", "delta", "epsilon", "zeta")) as copy:
         yield copy
 
