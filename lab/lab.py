@@ -28,7 +28,7 @@ from cluster.wait import Deadline, until
 from lab import network
 from lab.image import image, mirror
 from lab.node import VirtualNode, await_exit, find_cgroups, remove_cgroups
-from lab.router import STAND_IN, router
+from lab.router import STAND_IN, genuine, router
 from lab.site import NETNS, Site, digest, prune
 
 SOURCES = Path(__file__).resolve().parent.parent
@@ -207,7 +207,7 @@ class Lab:
 
     def remark(self, name: str) -> str:
         """What a node only stands in for; empty for one that is what the inventory says."""
-        return STAND_IN if name in self.inventory.routers else ""
+        return STAND_IN if name in self.inventory.routers and not genuine(self.inventory) else ""
 
     def node(self, name: str) -> VirtualNode:
         """The node of that name; InputError names the ones there are."""
@@ -241,7 +241,7 @@ class Lab:
         packages = mirror(self.site, tree, SOURCES / "provision", self.say)
         roots = dict.fromkeys(self.inventory.debian, tree / "root")
         if self.inventory.routers:
-            roots |= dict.fromkeys(self.inventory.routers, router(self.site, self.say) / "root")
+            roots |= dict.fromkeys(self.inventory.routers, router(self.site, self.inventory, self.say) / "root")
         return roots, packages
 
     def _key(self) -> str:

@@ -27,8 +27,8 @@ BOOT = Path(__file__).with_name("boot.sh")
 FIT_FOR_K3S = Path(__file__).with_name("fit-for-k3s.sh")
 #: For K3s: runc makes keyrings, and the kubelet reads the kernel's messages; the host's are not the node's, so none.
 K3S_OPTIONS = ("--system-call-filter=@keyring", "--bind=/dev/null:/dev/kmsg")
-_POWEROFF = {"systemd": signal.SIGRTMIN + 4, "init": signal.SIGUSR2}
-"""What the first process takes for the order to shut down: systemd(1), and init of BusyBox."""
+_POWEROFF = {"systemd": signal.SIGRTMIN + 4, "init": signal.SIGUSR2, "procd": signal.SIGUSR2}
+"""What the first process takes for the order to shut down: systemd(1), init of BusyBox, OpenWrt's procd."""
 
 
 class VirtualNode:

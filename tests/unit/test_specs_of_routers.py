@@ -8,10 +8,12 @@ import pytest
 
 from cluster.errors import ProbeFailed
 from cluster.hostkeys import HostKeys
+from cluster.inventory import load
 from cluster.node import Node
 from specs.openwrt.looks import parse
 from specs.openwrt.test_configuration import test_it_is_openwrt as it_is_openwrt
 
+INVENTORY = load()
 SAID = """@release
 DISTRIB_ID='OpenWrt'
 @uci
@@ -40,8 +42,11 @@ def test_what_a_router_says() -> None:
 
 def test_another_system_is_no_openwrt(tmp_path_factory: pytest.TempPathFactory) -> None:
     node = Node("omega", "192.0.2.1", login=lambda: pytest.fail("asked"), keys=HostKeys(tmp_path_factory.mktemp("k")))
-    it_is_openwrt(node, parse(SAID))
+    it_is_openwrt(node, parse(SAID), INVENTORY)
     with pytest.raises(AssertionError, match="omega is no OpenWrt: DISTRIB_ID='Debian'"):
-        it_is_openwrt(node, replace(parse(SAID), release="DISTRIB_ID='Debian'"))
-    with pytest.raises(pytest.skip.Exception, match="omega is a stand-in, so OpenWrt itself is not verified"):
-        it_is_openwrt(node, replace(parse(SAID), release="DISTRIB_ID='rpicluster-stand-in'"))
+        it_is_openwrt(node, replace(parse(SAID), release="DISTRIB_ID='Debian'"), INVENTORY)
+    with pytest.raises(
+        pytest.skip.Exception,
+        match="omega is a stand-in, OpenWrt itself is not verified",
+    ):
+        it_is_openwrt(node, replace(parse(SAID), release="DISTRIB_ID='rpicluster-stand-in'"), INVENTORY)
