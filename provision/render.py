@@ -212,7 +212,7 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
     lists: Mapping[str, list[str]] = {
         "ROOMS": list(rooms(node, here)),
         "ADMIN_PEERS": [str(one.address) for one in admins if node in admins and one.name != node.name],
-        "OTHERS": [name for name in inventory.nodes if name != node.name],
+        "OTHERS": [name for name in inventory.debian if name != node.name],
         "PARTNERS": [str(peer.address) for peer in peers],
         "SSH_PORTS": [str(port) for port in inventory.groups[node.group].ssh_ports],
         "TLS_SERVICES": list(inventory.authority.serves),
