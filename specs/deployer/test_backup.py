@@ -64,7 +64,7 @@ def test_the_next_one_is_due(node: Node, deployer: Deployer) -> None:
 
 def others(inventory: Inventory, node: Plan) -> list[Plan]:
     """Every other node that has information files."""
-    return [one for one in inventory.nodes.values() if one.name != node.name]
+    return [one for one in inventory.debian.values() if one.name != node.name]
 
 
 @pytest.mark.each("other", others)
