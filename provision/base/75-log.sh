@@ -12,13 +12,6 @@ if ! same_file "$BUNDLE/base/journald.conf" "$journal" 0644 root:root; then
   [ -n "$CHECK" ] || { systemctl restart systemd-journald.service && journalctl --flush; }
 fi
 
-# And it goes on being kept after a boot only if that is done then, too; the lab's image leaves it out.
-flush=systemd-journal-flush.service
-if [ "$(systemctl is-enabled "$flush" 2>/dev/null || true)" = masked ]; then
-  changed "unmask $flush"
-  [ -n "$CHECK" ] || systemctl --quiet unmask "$flush"
-fi
-
 check_rsyslog() {
   sed "s|/etc/rsyslog.d|$1&|" /etc/rsyslog.conf >"$1/rsyslog.conf" && rsyslogd -N1 -f "$1/rsyslog.conf"
 }
