@@ -221,8 +221,15 @@ def test_psi_is_itself_again_from_its_backup(small: Checkout) -> None:
     assert done.returncode == 0, done.stdout
 
     # A disk on psi that is full while it is put back: nothing is overwritten.
-    on("psi", "echo newer >/srv/tool/state; mount -t tmpfs -o size=16k none /var/lib/rpicluster")
-    full = small.module("provision", "restore", "psi", str(archive), timeout=300)
-    on("psi", "umount /var/lib/rpicluster")
-    assert full.returncode == 1 and "nothing was overwritten" in full.stderr, full.stdout + full.stderr
-    assert on("psi", "cat /srv/tool/state") == "newer"
+    said = on("psi", FULL)
+    assert said.startswith("1 restore: ") and "; nothing was overwritten" in said and said.endswith("\nnewest"), said
+
+
+FULL = """
+cd /srv/tool; head -c 200000 /dev/urandom >big; tar -cf /run/full.tar -C / srv/tool; echo newest >state
+mount -t tmpfs -o size=64k none /var/lib/rpicluster
+code=0; said=$(/root/bin/rpi-restore </run/full.tar 2>&1) || code=$?
+umount /var/lib/rpicluster
+echo "$code $said"
+cat state
+"""
