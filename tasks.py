@@ -59,9 +59,9 @@ def ready() -> None:
 
 
 def scripts() -> Iterator[Path]:
-    """Every shell script of the project: by its first line or its name."""
+    """Every shell script of the project, by its first line or its name; templates of some are checked rendered."""
     for path in sorted(ROOT.rglob("*")):
-        if FOREIGN.isdisjoint(path.relative_to(ROOT).parts) and path.is_file():
+        if FOREIGN.isdisjoint(path.relative_to(ROOT).parts) and path.is_file() and path.suffix != ".j2":
             with path.open("rb") as file:
                 first = file.readline(64)
             if path.suffix == ".sh" or first.startswith((b"#!/bin/sh", b"#!/bin/bash", b"#!/usr/bin/env bash")):

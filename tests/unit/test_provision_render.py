@@ -48,6 +48,29 @@ def changed(inventory: Inventory, tmp_path: Path, old: str, new: str) -> Invento
     return inventories.load(tmp_path / "inventory.yaml")
 
 
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.parametrize("name", [name for name in NODES if SHIPPED.nodes[name].group != "openwrt"])  # it gets none
+def test_rendered_scripts_are_shellcheck_clean_and_strict(
+    bundles: dict[str, dict[str, bytes]], name: str, tmp_path: Path
+) -> None:
+    made = {path: content for path, content in bundles[name].items() if re.match(rb"#!/bin/(ba)?sh\n", content)}
+    scripts = {path: content.decode() for path, content in made.items() if not path.endswith(".sh")}
+    for path, text in scripts.items():
+        (tmp_path / Path(path).name).write_text(text, encoding="utf-8")
+        assert re.search(r"^set -\w*u", text, re.MULTILINE), path
+    names = sorted(Path(path).name for path in scripts)
+    assert len(names) == len(scripts)
+    done = subprocess.run(
+        ["shellcheck", "--exclude=SC2317", *names],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert scripts and done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("name", NODES)
 def test_every_rendered_file_says_that_it_is_managed_and_from_where(
     bundles: dict[str, dict[str, bytes]], name: str
