@@ -8,6 +8,7 @@ alone.  Without root and without sudo, all are skipped.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 import subprocess
@@ -89,12 +90,15 @@ def twin() -> Iterator[Callable[[], Inventory]]:
 
 
 def _ready(model: Inventory) -> Inventory:
-    """Bring an inventory's lab up, provisioned."""
-    _must("lab", "--inventory", model.path, "up")
-    with _on_lan(model), Fleet(model, first_contact=True) as nodes:
-        fit = all(check.ok for check in Health(model, nodes).look(model.nodes))
-    if not fit:
-        _must("provision", "--inventory", model.path, "all")
+    """Bring an inventory's lab up, provisioned; one process at a time, since a lab is changed by one command alone."""
+    model.state.mkdir(mode=0o700, exist_ok=True)
+    with (model.state / "tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _must("lab", "--inventory", model.path, "up")
+        with _on_lan(model), Fleet(model, first_contact=True) as nodes:
+            fit = all(check.ok for check in Health(model, nodes).look(model.nodes))
+        if not fit:
+            _must("provision", "--inventory", model.path, "all")
     return model
 
 

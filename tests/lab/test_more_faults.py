@@ -71,8 +71,10 @@ def test_every_fault_of_links_and_loads_takes_hold_and_is_undone(
     with lasting(inventory, fleet, *faults):
         for node, other in ((gamma, zeta), (zeta, gamma)):
             assert node.run(["ping", "-c1", "-W1", other.address]).code == 1
-        owner = until(lambda: arp.who_have(interface, [STRANGE]), deadline=10, what="an answer by a bad link")
-        assert set(owner[STRANGE]) == {inventory.node("gamma").mac}
+        owners = until(
+            lambda: set(arp.who_have(interface, [STRANGE])[STRANGE]), deadline=10, what="an answer by a bad link"
+        )
+        assert owners == {inventory.node("gamma").mac}
         assert zeta.run(["df", "--output=pcent", small_disk]).text.split()[-1] == "100%"
         taken = zeta.run("ps -eo rss=,comm= --sort=-rss | awk '$2 == \"tail\" { print int($1 / 1024) }'").text
         assert int(taken.split()[0]) >= 50

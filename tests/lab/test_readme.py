@@ -34,6 +34,8 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("chaos", "--force"): "tests/lab/test_chaos.py",
     ("chaos", "--profile"): "tests/unit/test_chaos_parts.py",
     ("provision", "--profile"): "tests/lab/conftest.py",
+    ("provision", "--rolling"): "tests/unit/test_maintenance.py",
+    ("provision", "--unguarded"): "tests/unit/test_maintenance.py",
 }
 
 

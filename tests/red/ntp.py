@@ -93,6 +93,7 @@ ROUNDS = (
                     f"{SPEC}a_client_asks_nobody_else[epsilon-*]": "epsilon also asks ['192.168.10.5']",
                     f"{SPEC}a_client_has_three_to_vote[epsilon]": "a server that lies could not be outvoted",
                     f"{SPEC}a_node_is_near_its_source[epsilon]": "3.00",
+                    f"{SPEC}a_node_has_its_time_from_where_all_have_it[epsilon]": "psi has its time from nobody",
                 },
             ),
             Break(

@@ -40,6 +40,7 @@ def test_several_nodes_are_not_rebuilt_by_a_slip() -> None:
         (("rebuild", "compute"), "are 4 nodes; say --rolling"),
         (("rebuild", "eta"), "no node or group named eta"),
         (("alpha", "--rolling", "compute"), "go with rebuild or maintain; put it first"),
+        (("alpha", "--unguarded"), "go with rebuild or maintain; put it first"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_done(words: tuple[str, ...], said: str) -> None:
