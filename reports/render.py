@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 REPORT_FILE = "report.html"
 INDEX_FILE = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"
+NO_SERVICE = frozenset({"recovery", "two-owners", "duplicate-lease", "wrong-answer"})
+"""What claims about the cluster, not about a service that clients use, have in a service's place."""
 
 
 @cache
@@ -203,8 +205,17 @@ def _owned(run: Run) -> list[str]:
 
 
 def _noticed(run: Run) -> list[str]:
-    """What clients noticed, by the judged claims."""
-    claims = experiment.claims_of(run)
+    """What clients noticed, by the judged claims about services, and when redundancy was back."""
+    judged = experiment.claims_of(run)
+    claims = [c for c in judged if c.service not in NO_SERVICE]
+    back = [
+        f"Full redundancy was back after {bars.interval(c.at_least, c.at_most)}."
+        for c in judged if c.service == "recovery" and c.verdict != "inconclusive"
+    ]  # fmt: skip
+    return [*_out(claims), *back]
+
+
+def _out(claims: list[Claim]) -> list[str]:
     out = [c for c in claims if c.at_least > 0 or (c.at_most or 0.0) > 0]
     never = ", ".join(c.service for c in claims if c.verdict == "held" and c not in out)
     told = ", ".join(f"{c.service} for {bars.interval(c.at_least, c.at_most)}" for c in out)

@@ -121,6 +121,23 @@ def test_a_run_that_was_really_recorded(recorded: Path) -> None:
         assert expected in text
 
 
+def test_clients_are_not_said_to_be_without_what_is_no_service(recorded: Path) -> None:
+    more = [
+        ("recovery", "held", 90.0, 8.09, 8.33),
+        ("two-owners", "held", 1.0, 0.5, 0.7),
+        ("wrong-answer", "held", 0, 0, 0),
+    ]
+    with (recorded / "events.jsonl").open("a", encoding="utf-8") as file:
+        for service, verdict, budget, least, most in more:
+            about = {"t": 1.0, "wall": 1.0, "kind": "claim", "claim": f"losing-alpha-{service}", "losing": "alpha"}
+            outage = {"at_least": least, "at_most": most}
+            about |= {"service": service, "verdict": verdict, "budget_s": budget, "outage_s": outage, "reason": ""}
+            file.write(json.dumps(about) + "\n")
+    text = shown(recorded)
+    assert "Clients were without vip for 2.65 to 2.67 s, tcp for 2.60 to 2.70 s; dns, ntp, dhcp never failed." in text
+    assert "Full redundancy was back after 8.09 to 8.33 s." in text
+
+
 def test_the_worst_verdict_comes_first(chaos: Path) -> None:
     text = shown(chaos)
     assert text.index("losing-alpha-dhcp") < text.index("losing-alpha-ntp") < text.index("losing-alpha-vip")
