@@ -11,6 +11,7 @@ from cluster.errors import ClusterError, ProbeFailed
 from cluster.probes import dhcp, dns, door, uci
 from cluster.probes.dhcp import Offer
 from cluster.probes.door import Door
+from specs.lanservices.looks import OFFER_CLIENT
 
 if TYPE_CHECKING:
     from cluster.node import Node
@@ -101,11 +102,13 @@ def router_doors(place: Place) -> dict[str, Door | ClusterError]:
 def bootstrap_offers(place: Place) -> dict[str, tuple[Offer, ...]]:
     """The offers to the hardware addresses of those whom routers give addresses to at first, by whose it is.
 
-    Nothing is taken: a DISCOVER changes no lease of dhcpd's, and these addresses are reserved.
+    Nothing is taken: a DISCOVER changes no lease of dhcpd's, and these addresses are reserved.  And nothing is sent
+    from their hardware addresses: a switch would believe that they are here, and cut them off.
     """
+    source = dhcp.synthetic_mac(OFFER_CLIENT)
 
     def ask(mac: str) -> tuple[Offer, ...]:
-        return dhcp.Client(place.interface, mac).discover(10, wait=OFFER_WAIT_S)
+        return dhcp.Client(place.interface, mac, source=source).discover(10, wait=OFFER_WAIT_S)
 
     macs = {name: node.mac for name, node in place.inventory.bootstrapped.items()}
     with ThreadPoolExecutor(max(1, len(macs))) as pool:

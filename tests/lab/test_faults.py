@@ -75,7 +75,9 @@ def test_every_fault_takes_hold_and_is_undone(inventory: Inventory, fleet: Fleet
 
 def test_a_router_that_wakes_up_is_a_rogue_server(inventory: Inventory, fleet: Fleet) -> None:
     omega = inventory.node("omega")
-    psi = dhcp.Client(wire.interface_towards(str(omega.address)), inventory.node("psi").mac)
+    psi = dhcp.Client(
+        wire.interface_towards(str(omega.address)), inventory.node("psi").mac, source=dhcp.synthetic_mac(0x93)
+    )
 
     def offers() -> bool:
         return str(omega.address) in {offer.server for offer in psi.discover(10, wait=3.0)}
