@@ -115,6 +115,6 @@ def _unseen(services: dict[str, list[Look]], needed: Sequence[str], window: Wind
         seen = services.get(service, [])
         if not any(look.ok and look.sent < window.began for look in seen):
             return f"{service} gave no good look before the fault"
-        if (gap := blind(seen, window)) > max(BLIND_S, 0.0):
+        if (gap := blind(seen, window)) > BLIND_S:
             return f"nobody looked at {service} for {gap:.2f} s"
     return ""

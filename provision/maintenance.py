@@ -86,7 +86,10 @@ def maintain(inventory: Inventory, name: str, *, say: Say) -> None:
 
 
 def who_know(inventory: Inventory, names: Sequence[str]) -> tuple[str, ...]:
-    """The nodes to configure after these got new host keys: those of their groups have them written down."""
+    """The nodes to configure after these were flashed anew: of their groups, which keep things about each other.
+
+    K3s's server has each agent's node password, and its agents know the server by its token and certificates.
+    """
     groups = {inventory.nodes[name].group for name in names}
     return tuple(node.name for node in inventory.nodes.values() if node.group in groups)
 

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.faults.fault import Means
+from chaos.faults.fault import Means, OfOneNode
 from cluster.errors import ClusterError, InputError
 
 LIMIT_S = 3600.0
@@ -16,7 +16,7 @@ BACK_S = 300.0
 
 
 @dataclass(frozen=True)
-class During:
+class During(OfOneNode):
     """A command that takes a node out of service and brings it back by itself."""
 
     node: str
@@ -33,16 +33,6 @@ class During:
             words = []
         if not words:
             raise InputError(f"during: {self.command!r} is no command; write it in quotes")
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The node it works on."""
-        return (self.node,)
-
-    @property
-    def losing(self) -> str:
-        """The node."""
-        return self.node
 
     @property
     def title(self) -> str:
@@ -71,5 +61,4 @@ class During:
 
     def undo(self, means: Means) -> None:
         """Wait for the node; raises NodeError."""
-        means.fleet[self.node].close()
-        means.fleet[self.node].run(["true"], deadline=2.0, check=True)
+        self.awaited(means)

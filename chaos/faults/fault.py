@@ -26,6 +26,27 @@ PATIENCE_S = 90.0
 """How long an undo may fail, s: a Pi B+ boots in 40 s, and what is cut off comes back by itself within 63 s."""
 
 
+class OfOneNode:
+    """What faults of a single node share; a frozen dataclass below gives `node`."""
+
+    node: str
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The one node."""
+        return (self.node,)
+
+    @property
+    def losing(self) -> str:
+        """The node."""
+        return self.node
+
+    def awaited(self, means: Means) -> None:
+        """Raise NodeError unless it answers, by a new connection."""
+        means.fleet[self.node].close()
+        means.fleet[self.node].run(["true"], deadline=2.0, check=True)
+
+
 class Fault(Protocol):
     """A fault as data, and how it is applied and undone; a frozen dataclass whose fields are text."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -135,11 +136,6 @@ class Partition:
 
     def undo(self, means: Means) -> None:
         """Each again; all are tried before one that failed is told of."""
-        problem: Exception | None = None
-        for part in self.parts:
-            try:
-                part.undo(means)
-            except Exception as error:  # told below: the others' undo must not wait for it
-                problem = error
-        if problem is not None:
-            raise problem
+        with ExitStack() as all_of_them:
+            for part in self.parts:
+                all_of_them.callback(part.undo, means)

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from chaos.faults.fault import PATIENCE_S, Means
+from chaos.faults.fault import PATIENCE_S, Means, OfOneNode
 from cluster.errors import InputError, Refused
 from cluster.node import Node
 from cluster.reboot import answers
@@ -71,7 +71,7 @@ echo "$timers" | cut -d' ' -f1
 """
 
 
-class NodeFault(ABC):
+class NodeFault(OfOneNode, ABC):
     """A fault made of shell, run as root on `node`; a frozen dataclass below gives `node` and the scripts.
 
     `TITLE` and `UNDOING` say what happens and what brings it back, with the names of its fields in braces.
@@ -86,17 +86,6 @@ class NodeFault(ABC):
     patience_s: ClassVar[float] = PATIENCE_S
     cuts_off: ClassVar[bool] = False
     """Whether nobody reaches the node while it lasts, so that only the node can undo it."""
-    node: str
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The one node."""
-        return (self.node,)
-
-    @property
-    def losing(self) -> str:
-        """The node."""
-        return self.node
 
     @property
     def title(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.faults.fault import Means
+from chaos.faults.fault import Means, OfOneNode
 from cluster import power
 from cluster.errors import ClusterError, Refused
 from cluster.wait import until
@@ -15,7 +15,7 @@ ANSWERS_S = 3.0
 
 
 @dataclass(frozen=True)
-class PowerOff:
+class PowerOff(OfOneNode):
     """A node loses its power, as when its plug is pulled."""
 
     node: str
@@ -23,16 +23,6 @@ class PowerOff:
     takes_node: ClassVar[bool] = True
     part_of: ClassVar[str | None] = None
     patience_s: ClassVar[float] = 30.0
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The one node."""
-        return (self.node,)
-
-    @property
-    def losing(self) -> str:
-        """The node."""
-        return self.node
 
     @property
     def title(self) -> str:

@@ -5,28 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.faults.fault import PATIENCE_S, Means
+from chaos.faults.fault import PATIENCE_S, Means, OfOneNode
 from cluster import power
 from cluster.reboot import give_power, reboot
 
 
-class _Restart:
+class _Restart(OfOneNode):
     """What both share; frozen dataclasses below give `node`."""
 
     takes_node: ClassVar[bool] = False
     part_of: ClassVar[str | None] = "kill"
     patience_s: ClassVar[float] = PATIENCE_S
-    node: str
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The one node."""
-        return (self.node,)
-
-    @property
-    def losing(self) -> str:
-        """The node."""
-        return self.node
 
     @property
     def undoing(self) -> str:
@@ -36,8 +25,7 @@ class _Restart:
     def undo(self, means: Means) -> None:
         """Wait for it; where it has no power, and something can give it some, that is done."""
         give_power(means.power, means.fleet[self.node])
-        means.fleet[self.node].close()
-        means.fleet[self.node].run(["true"], deadline=2.0, check=True)
+        self.awaited(means)
 
 
 @dataclass(frozen=True)

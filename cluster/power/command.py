@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from typing import ClassVar
 
 from cluster.errors import InputError
 from cluster.power.switching import Options, PowerError, Switching
@@ -28,7 +27,7 @@ class Commands(Options):
 class Driver(Switching[Commands]):
     """Runs them."""
 
-    OPTIONS: ClassVar[type[Options]] = Commands
+    OPTIONS = Commands
 
     def place(self, node: str) -> str:
         """The outlet."""

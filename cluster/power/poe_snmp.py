@@ -7,7 +7,7 @@ is SNMPv3, authenticated by SHA with the passphrase in `secret` and encrypted by
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 from pysnmp.hlapi.v3arch.asyncio import (
@@ -48,7 +48,7 @@ class Port(Options):
 class Driver(Switching[Port]):
     """Switches the power of a port, not its link."""
 
-    OPTIONS: ClassVar[type[Options]] = Port
+    OPTIONS = Port
 
     def place(self, node: str) -> str:
         """The port."""

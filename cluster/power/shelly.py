@@ -6,35 +6,26 @@ password, where it has one.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth
 
 from cluster.power import web
-from cluster.power.switching import Options, PowerError, Switching
+from cluster.power.switching import PowerError
 
 
-class Plug(Options):
-    """A node's plug."""
+class Plug(web.Plug):
+    """A plug of a generation; relays are counted from 0."""
 
-    host: str
     relay: int = Field(0, ge=0, le=31)
-    port: int = Field(80, ge=1, le=65535)
     generation: int = Field(2, ge=1, le=4)
-    user: str = "admin"
-    secret: str | None = None
 
 
-class Driver(Switching[Plug]):
+class Driver(web.Plugs[Plug]):
     """Switches a relay."""
 
-    OPTIONS: ClassVar[type[Options]] = Plug
-
-    def place(self, node: str) -> str:
-        """The relay."""
-        plug = self.options(node)
-        return f"relay {plug.relay} of {plug.host}"
+    OPTIONS = Plug
 
     def switch(self, node: str, on: bool) -> None:
         """Tell it."""

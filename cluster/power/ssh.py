@@ -6,8 +6,6 @@ needs no hand.  Nodes need `kernel.sysrq` to allow it (bit 128); root may write 
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from cluster.errors import ClusterError, NodeError, Refused
 from cluster.inventory import Inventory
 from cluster.node import Fleet
@@ -33,7 +31,7 @@ class Trigger(Options):
 class Driver(Switching[Trigger]):
     """Switches off, resets, and cannot switch on."""
 
-    OPTIONS: ClassVar[type[Options]] = Trigger
+    OPTIONS = Trigger
     cannot_switch_on = "by SSH nothing can switch it on again; use `chaos reset`, or name a power driver with a switch"
 
     def __init__(self, inventory: Inventory) -> None:

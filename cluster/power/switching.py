@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -32,13 +32,13 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-O = TypeVar("O", bound=Options)  # noqa: E741
+Wanted = TypeVar("Wanted", bound=Options)
 
 
-class Switching(ABC, Generic[O]):
+class Switching(ABC, Generic[Wanted]):
     """A power driver whose every verb ends with the port seen as it should be, or with an error that says why not."""
 
-    OPTIONS: ClassVar[type[Options]]
+    OPTIONS: type[Wanted]
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
@@ -48,11 +48,11 @@ class Switching(ABC, Generic[O]):
         """The driver, as the inventory's reader knows it."""
         return type(self).__module__.rsplit(".", 1)[-1]
 
-    def options(self, node: str) -> O:
+    def options(self, node: str) -> Wanted:
         """What the inventory says of a node; raises InputError naming the file and the key."""
         given: dict[str, Any] = {**self.inventory.power.options, **self.inventory.node(node).power}
         try:
-            return self.OPTIONS.model_validate(given)  # type: ignore[return-value]
+            return self.OPTIONS.model_validate(given)
         except ValidationError as error:
             one = error.errors(include_url=False)[0]
             key = ".".join(map(str, one["loc"]))

@@ -5,33 +5,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
 from cluster.power import web
-from cluster.power.switching import Options, PowerError, Switching
+from cluster.power.switching import PowerError
 
 
-class Plug(Options):
-    """A node's plug."""
+class Plug(web.Plug):
+    """Relays are counted from 1."""
 
-    host: str
     relay: int = Field(1, ge=1, le=32)
-    port: int = Field(80, ge=1, le=65535)
-    user: str = "admin"
-    secret: str | None = None
 
 
-class Driver(Switching[Plug]):
+class Driver(web.Plugs[Plug]):
     """Switches a relay by Tasmota's command `Power`."""
 
-    OPTIONS: ClassVar[type[Options]] = Plug
-
-    def place(self, node: str) -> str:
-        """The relay."""
-        plug = self.options(node)
-        return f"relay {plug.relay} of {plug.host}"
+    OPTIONS = Plug
 
     def switch(self, node: str, on: bool) -> None:
         """Tell it."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -28,7 +27,7 @@ class Port(Options):
 class Driver(Switching[Port]):
     """Switches a port's power."""
 
-    OPTIONS: ClassVar[type[Options]] = Port
+    OPTIONS = Port
 
     def place(self, node: str) -> str:
         """The port."""

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
+from pydantic import Field
 from requests.auth import AuthBase
 
-from cluster.power.switching import ASK_S, PowerError
+from cluster.power.switching import ASK_S, Options, PowerError, Switching
+
+
+class Plug(Options):
+    """A node's plug; `secret` is the file with its password, where it has one."""
+
+    host: str
+    relay: int
+    port: int = Field(80, ge=1, le=65535)
+    user: str = "admin"
+    secret: str | None = None
+
+
+P = TypeVar("P", bound=Plug)
+
+
+class Plugs(Switching[P]):
+    """Nodes that hang on plugs."""
+
+    def place(self, node: str) -> str:
+        """The relay."""
+        plug = self.options(node)
+        return f"relay {plug.relay} of {plug.host}"
 
 
 def ask(who: str, url: str, query: Mapping[str, str], auth: AuthBase | None = None) -> dict[str, Any]:

@@ -45,10 +45,9 @@ section timer; systemctl show -P ActiveState -P UnitFileState rpi-backup.timer
 section last; cat "/opt/cluster/backup/$name/last-good"
 file=$(sed -n 's/^file: //p' "/opt/cluster/backup/$name/last-good")
 section sum; sha256sum "$file" | cut -d' ' -f1
-section listed; work=$(mktemp -d /dev/shm/read.XXXXXX)
+section listed; work=$(mktemp -d /dev/shm/read.XXXXXX); trap 'rm -rf "$work"' EXIT
 gpg --batch --quiet --no-options --homedir "$work" --pinentry-mode loopback --passphrase-fd 0 \
   --decrypt "$file" | tar -tf -
-rm -rf "$work"
 section copies; cd /opt/cluster/backup && grep -H '^node: ' */opt/cluster/data/info_host.txt
 section end
 """.replace("SECONDS", str(KEEPS_S))
