@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -35,6 +37,7 @@ from cluster.errors import InputError
 Kind = Literal["user", "host"]
 KINDS = {"user": SSHCertificateType.USER, "host": SSHCertificateType.HOST}
 REVOKED_SERIAL = 1  # in every list of what is revoked, so that each node's can be tried at any time
+SIGNED = (Ed25519PublicKey, EllipticCurvePublicKey, RSAPublicKey)  # OpenSSH believes no other, DSA least of all
 FOREVER = 2**64 - 1  # valid_before of a certificate that never ends
 # What sshd grants without being told: only these, no forwarding of agents or X11 (sshd_config(5)).
 EXTENSIONS = (b"permit-port-forwarding", b"permit-pty")
@@ -133,15 +136,20 @@ class Authority:
     ) -> str:
         """A certificate for this public key, one line, valid for so long from now on (negative: it is over already).
 
-        Raises InputError for a public key that cannot be read.
+        Raises InputError for a public key that cannot be read, or that OpenSSH would not believe.
         """
         try:
             key = load_ssh_public_key(" ".join(public.split()[:2]).encode())
-        except (ValueError, UnsupportedAlgorithm, IndexError) as error:
-            raise InputError(f"not a public key that can be signed: {public.strip()[:40]!r}") from error
+        except (ValueError, UnsupportedAlgorithm, IndexError):
+            key = None
+        if not isinstance(key, SIGNED):
+            raise InputError(
+                f"not a public key that can be signed (Ed25519, ECDSA or RSA): {public.strip()[:40]!r}; "
+                "make one by `ssh-keygen -t ed25519`"
+            )
         builder = (
             SSHCertificateBuilder()
-            .public_key(key)  # type: ignore[arg-type]
+            .public_key(key)
             .serial(time.time_ns() if serial is None else serial)
             .type(KINDS[kind])
             .key_id(identity.encode())

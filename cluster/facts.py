@@ -425,7 +425,7 @@ def command(
         "units": f"systemctl show --no-pager -p Id -p LoadState -p ActiveState -p UnitFileState -- {unit_names}"
         if unit_names
         else ":",
-        "listeners": "ss -Hlntup",
+        "listeners": _LISTENERS,
         "firewall": nft.COMMAND,
         "addresses": "ip -j address",
         "routes": "ip -j -4 route",
@@ -459,6 +459,15 @@ def command(
         lines += [f"printf '\\036{name}\\n'", body]
     return "\n".join(lines) + "\n"
 
+
+# Two looks at once: a client's socket that is only on its way to be connected, or closed, is no service's.
+_LISTENERS = r"""
+{ ss -Hlntup; echo; ss -Hlntu; } | awk '
+  !NF { again = 1; next }
+  again { still[$1 " " $5] = 1; next }
+  { line[++n] = $0; socket[n] = $1 " " $5 }
+  END { for (i = 1; i <= n; i++) if (socket[i] in still) print line[i] }'
+"""
 
 # Degrees and volts are told by the board's firmware on a Raspberry Pi, by the kernel where it knows the sensor.
 _HARDWARE = r"""

@@ -48,6 +48,10 @@ __all__ = [
 ]
 
 
+LOCALLY_ADMINISTERED = 2
+"""The bit of a hardware address' first octet that no manufacturer sets (IEEE 802, clause 8): it is made up."""
+
+
 def synthetic_mac(n: int) -> str:
     """The n-th hardware address of our clients: locally administered, and from a fixed set of 256.
 
@@ -71,7 +75,8 @@ def open_socket(interface: str, mac: str) -> socket.socket:
 class Client:
     """A client with the hardware address `mac` behind an interface; it holds no socket between calls.
 
-    `source`: the Ethernet source of its frames, where it asks in the name of a living host (ClientMachine).
+    `source`: the Ethernet source of its frames.  Who asks in the name of a host that is not made up must name one,
+    else a switch takes that host to be here and cuts it off; ValueError without it.
     `extra`: more options, by code, of its DHCP messages, as special clients send them.
     """
 
@@ -84,6 +89,8 @@ class Client:
         source: str | None = None,
         extra: Iterable[tuple[int, bytes]] = (),
     ) -> None:
+        if source is None and not wire.mac_bytes(mac)[0] & LOCALLY_ADMINISTERED:
+            raise ValueError(f"{mac} may be a living host's: name the Ethernet source of what is sent in its name")
         self.interface, self.mac, self.client_id, self.source = interface, mac, client_id, source
         self.extra = tuple(extra)
 

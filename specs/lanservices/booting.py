@@ -87,7 +87,8 @@ def bootp_replies(place: Place) -> dict[str, Reply]:
 
     In our own name, because a server sends a BOOTP reply to the client's hardware address (RFC 951 section 4).
     """
-    client = dhcp.Client(place.interface, place.inventory.network.operator.mac)
+    own = place.inventory.network.operator.mac
+    client = dhcp.Client(place.interface, own, source=own)
     return {reply.src: reply for reply in client.bootp_replies(wait=2.0, enough=len(servers(place.inventory)))}
 
 

@@ -13,6 +13,8 @@ from specs.openwrt.looks import Router
 
 pytestmark = pytest.mark.group("openwrt")
 
+SILENT = ("! timeout", "! refused")  # what else is wrong with an answer, there was one
+
 Offers = dict[str, tuple[Offer, ...]]
 
 
@@ -56,11 +58,13 @@ def test_it_offers_no_addresses(
 @pytest.mark.parametrize("protocol", ["udp", "tcp"])
 def test_it_answers_no_names(node: Node, protocol: str, router_names: dict[tuple[str, str], str]) -> None:
     said = router_names[node.name, protocol]
-    assert said.startswith("!"), f"{node.name} still answers DNS over {protocol}: {said}"
+    assert said in SILENT, f"{node.name} still answers DNS over {protocol}: {said}"
 
 
 def test_it_gave_addresses_to_the_static_nodes_only(node: Node, router: Router, inventory: Inventory) -> None:
     """Its lease file outlives reboots, so this tells of the first set-up, too."""
+    if not router.leases:
+        pytest.skip(f"{node.name} remembers no lease, so it is not seen whom it gave addresses")
     wanted = {one.mac: str(one.address) for one in inventory.bootstrapped.values()}
     strange = [f"{mac} had {address}" for mac, address in router.leases.items() if wanted.get(mac) != address]
     names = {one.mac: name for name, one in inventory.nodes.items()}

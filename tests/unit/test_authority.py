@@ -10,7 +10,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import dsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cluster import authority, credentials, secrets
 from cluster.authority import Authority
@@ -103,6 +105,14 @@ def test_why_one_does_not_hold(ours: Authority, tmp_path: Path, change: dict[str
     assert good.why_not("user", "pi", [ours.public]) is None
     said = replace(good, **change).why_not("user", name, [ours.public])  # type: ignore[arg-type]
     assert said is not None and why in said
+
+
+@pytest.mark.filterwarnings("ignore:SSH DSA keys")
+def test_a_key_that_openssh_does_not_believe_is_not_signed(ours: Authority) -> None:
+    key = dsa.generate_private_key(1024).public_key()  # it is of 1999: ssh-keygen still reads it, sshd no longer does
+    with pytest.raises(InputError, match="Ed25519, ECDSA or RSA"):
+        text = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        ours.sign(text, "user", ["pi"], identity="x", seconds=60)
 
 
 @pytest.mark.parametrize("damage", ["", "ssh-ed25519", "ssh-ed25519 AAAA", "no key at all", "\N{SNOWMAN}"])

@@ -86,6 +86,31 @@ def test_the_command_on_this_machine(here: facts.Facts, tmp_path: Path) -> None:
     assert here.lookups == {}
 
 
+def test_a_socket_that_is_there_in_one_look_only_is_no_service(tmp_path: Path) -> None:
+    """A stand-in for ss(8): a real socket cannot be made to be caught between bind(2) and connect(2)."""
+    lines = {
+        "stays": "udp UNCONN 0 0 0.0.0.0:53 0.0.0.0:*",
+        "goes": "udp UNCONN 0 0 0.0.0.0:61981 0.0.0.0:*",
+        "comes": "udp UNCONN 0 0 0.0.0.0:61982 0.0.0.0:*",
+        "of the kernel": "udp UNCONN 0 0 0.0.0.0:8472 0.0.0.0:*",
+    }
+    who = ' users:(("named",pid=1,fd=3))'
+    stub = tmp_path / "ss"
+    stub.write_text(
+        f"""#!/bin/sh
+echo '{lines["stays"]}'"$([ "$1" = -Hlntup ] && echo '{who}')"
+echo '{lines["of the kernel"]}'
+if [ "$1" = -Hlntup ]; then echo '{lines["goes"]}'; else echo '{lines["comes"]}'; fi
+"""
+    )
+    stub.chmod(0o755)
+    command = facts.command(interface="lo", login="nobody", address="127.0.0.1")
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", command], env=path, capture_output=True, text=True, timeout=60, check=False)
+    found = [(one.port, one.process) for one in facts.parse(done.stdout).listeners]
+    assert found == [(53, "named"), (8472, "")]
+
+
 def test_what_may_hold_a_secret_is_not_read(here: facts.Facts, tmp_path: Path) -> None:
     secret, text = here.files[str(tmp_path / "a secret")], here.files[str(tmp_path / "it's a text")]
     assert (secret.kind, secret.mode, secret.size, secret.first_line) == ("regular file", "0640", 9, "")

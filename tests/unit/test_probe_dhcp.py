@@ -129,6 +129,13 @@ def own_pair(tmp_path: Path) -> Iterator[Pair]:
         yield it
 
 
+def test_nobody_sends_from_a_living_hosts_address_unsaid() -> None:
+    mac = "b8:27:eb:00:00:05"
+    with pytest.raises(ValueError, match="name the Ethernet source"):
+        Client("eth0", mac)
+    assert Client("eth0", mac, source=dhcp.synthetic_mac(1)).source == "02:52:50:49:43:01"
+
+
 def test_a_clients_whole_life(pair: Pair) -> None:
     client = Client("eth0", dhcp.synthetic_mac(1))
     lease = client.lease()
