@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests import inventories
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,15 +52,7 @@ def checkout(folder: Path, without: Collection[str]) -> Iterator[Checkout]:
         ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", ".state", "runs", "__pycache__", ".*_cache")
     )
     inventory = root / "inventory.yaml"
-    gone = tuple(f"{name}:" for name in without)
-    # One witness of time alone is refused, so a list that names one of these nodes goes as a whole; so do claims.
-    names = "|".join(without)
-    listed = re.compile(rf"\s*witnesses: \[.*\b({names})\b|\s*- {{losing: ({names}),")
-    lines = inventory.read_text().splitlines(keepends=True)
-    kept = "".join(line for line in lines if not line.strip().startswith(gone) and not listed.match(line))
-    if re.search(rf"(?m)^  server: ({names})$", kept):  # no K3s without its server
-        kept = re.sub(r"(?ms)^k3s:.*?(?=^\S)", "", kept)
-    inventory.write_text(kept)
+    inventory.write_text(inventories.without(inventory.read_text(), without))
     copy = Checkout(root)
     try:
         yield copy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 TWIN, OWN, CHECKOUT = "tests/lab/test_red.py", "tests/lab, their own", "tests/lab"
-PLACES = {"test_red.py": TWIN, "test_provision.py": OWN, "test_virtual_lab.py": OWN}
+PLACES = {"test_red.py": TWIN, "test_provision.py": OWN, "test_virtual_lab.py": OWN, "test_growth.py": OWN}
 """The files of tests/lab/ that work with the checkout's lab's twin, or with labs of their own."""
 
 MEASURING = ("test_chaos.py", "test_faults.py")

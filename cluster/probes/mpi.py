@@ -18,6 +18,7 @@ RUN = "/opt/hpc/bin/mpi-run"
 #: What runs while a job does; between them they listen on ports of their own choice, open to the cluster's nodes alone.
 PROCESSES = frozenset({"mpi-check", "mpi-ssh", "hydra_pmi_proxy", "mpiexec", "mpiexec.hydra", "mpiexec.mpich"})
 MODULUS = 1_000_000_007  # of the number that goes around the ring
+TIMED_OUT = 124  # timeout(1)
 GRACE_S = 5.0  # for mpiexec to end by itself once its time is over
 
 Pairs = Literal["none", "neighbours", "all"]
@@ -76,10 +77,12 @@ def run(
 ) -> Job:  # fmt: skip
     """Start the job on a node and wait for what it says.
 
-    Raises ProbeFailed (`exit`: mpiexec or a process failed; `malformed`), and what Node.run raises.
+    Raises ProbeFailed (`timeout`; `exit`: mpiexec or a process failed; `malformed`), and what Node.run raises.
     """
     words = command(user, seconds=seconds, pairs=pairs, without=without, each=each)
     done = node.run(words, sudo=True, deadline=seconds + 2 * GRACE_S)
+    if done.code == TIMED_OUT:
+        raise ProbeFailed(f"{node.name}: the job did not end within {seconds:g} s: {why(done.err)}", reason="timeout")
     if done.code:
         raise ProbeFailed(f"{node.name}: the job ended with exit code {done.code}: {why(done.err)}", reason="exit")
     try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 GROUP = COMPUTE
 HERD_S = 40.0  # 0.5 s on a lab node; a Pi compiles three small files, one of them elsewhere
 JOB_S = 30.0  # 2 s in a lab of two cores; on Pis the connections of 32 processes take their time
+NODE_S = 2.0  # and for each node, where they are many: their containers share two cores
 MANY = 64  # processes: each makes connections to the others, so a job's beginning grows with the square of them
 SECTION = "\x1e"
 
@@ -123,7 +124,8 @@ def mpi_job(place: Place) -> mpi.Job:
     if not there:
         raise ProbeFailed("no compute node answers", reason="silent")
     each = fewer(inventory, len(there))
-    return mpi.run(place.fleet[there[0]], inventory.mpi.user, seconds=JOB_S, without=silent, each=each)
+    seconds = max(JOB_S, NODE_S * len(there))
+    return mpi.run(place.fleet[there[0]], inventory.mpi.user, seconds=seconds, without=silent, each=each)
 
 
 BUILDS = "/tmp/herd."
