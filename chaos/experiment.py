@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from chaos import guard, halt, journal, judge, recovery
+from chaos.canary import Canary
 from chaos.faults import Fault, Means, data
 from chaos.interrupt import Interrupts
 from chaos.looking import expected, plan
@@ -39,17 +40,18 @@ WATCHED = ("vip", "dns", "ntp", "tcp", "tftp", "http", "dhcp", "vip-dns", "vip-n
 Say = Callable[[str], None]
 
 
-def claims_about(inventory: Inventory, fault: Fault) -> tuple[Claim, ...]:
+def claims_about(inventory: Inventory, fault: Fault, *, patient: bool = False) -> tuple[Claim, ...]:
     """The inventory's claims that this fault puts to the test: those about it, and about all that it is a part of.
 
     When all is back is claimed of what the claim names only: a service that is started again proves nothing about it.
+    What K3s does about a loss takes it a minute: who is `patient` has the fault last until then.
     """
     arguments = tuple(data(fault).values())
     return tuple(
         claim
         for claim in inventory.claims
-        if claim.experiment == arguments
-        or (claim.fault == fault.part_of and claim.losing in fault.nodes and claim.kind != "recovery")
+        if (claim.experiment == arguments and (patient or claim.kind != "reaction"))
+        or (claim.fault == fault.part_of and claim.losing in fault.nodes and claim.kind in ("outage", "never"))
     )
 
 
@@ -66,6 +68,8 @@ def prove(
     say: Say = lambda line: None,
 ) -> Outcome:
     """Apply a fault for `hold_s` seconds, undo it, prove the undo, and judge the claims (default: all about it).
+
+    It lasts longer where a claim about what K3s does is among them and there is a K3s, until that is done or is late.
 
     Raises Refused when another command is at work, a fault is not undone, or the guard says no; InputError for
     an unknown node.  Whatever happens after the fault is in the outcome, never raised.  Interrupted (SIGINT,
@@ -134,7 +138,10 @@ class _Experiment:
         proof = self._guard()
         look_at = plan(self.health, self.node)
         self._clients = {"dns": look_at.dns_servers, "ntp": look_at.ntp_servers}
-        with Observer(look_at, self.recorder) as observer:
+        with (
+            Canary(self.health, self.fault, self.claims, self.recorder, self.say) as k3s,
+            Observer(look_at, self.recorder) as observer,
+        ):
             self._baseline(observer)
             before = recovery.failed_units(self.health, self.health.pair)
             if interrupts.wait(0.0):
@@ -142,12 +149,13 @@ class _Experiment:
                 return self._end(True, "interrupted before anything was done")
             entry = self._announce()
             try:
-                self._break(observer, interrupts)
+                self._break(observer, interrupts, k3s)
             finally:
                 trouble = self._mend(proof)
             if not trouble:
                 self.recorder.event("phase", name="steady")
                 observer.await_(lambda: not observer.alive, STEADY_S)
+            k3s.stop()
             try:
                 observer.finish()
             except ClusterError as error:
@@ -215,7 +223,7 @@ class _Experiment:
             ended=ended,
         )
 
-    def _break(self, observer: Observer, interrupts: Interrupts) -> None:
+    def _break(self, observer: Observer, interrupts: Interrupts, k3s: Canary) -> None:
         """Apply the fault and hold it, for as long as it is watched and nobody asks to stop."""
         self.recorder.event("phase", name="fault")
         began = time.monotonic()
@@ -227,8 +235,8 @@ class _Experiment:
         ended = time.monotonic()
         self._record_fault("applied", began, ended)
         self.say(f"{self.fault.title}; watching for {self.hold_s:g} s")
-        while (left := ended + self.hold_s - time.monotonic()) > 0 and observer.alive:
-            if interrupts.wait(min(left, 0.2)) or halt.is_set(self.inventory):
+        while observer.alive and ((left := ended + self.hold_s - time.monotonic()) > 0 or k3s.waits(ended)):
+            if interrupts.wait(min(max(left, 0.05), 0.2)) or halt.is_set(self.inventory):
                 break
         self.seconds["held"] = time.monotonic() - ended
         if interrupts.asked is None and halt.is_set(self.inventory):

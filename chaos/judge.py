@@ -14,10 +14,12 @@ from typing import Any, Literal
 from chaos.outages import Look, Window, blind, looks, outages
 from cluster.record import Event
 
-Verdict = Literal["held", "broken", "inconclusive"]
+Verdict = Literal["held", "broken", "inconclusive", "not verified"]
 HELD: Verdict = "held"
 BROKEN: Verdict = "broken"
 INCONCLUSIVE: Verdict = "inconclusive"
+NOT_VERIFIED: Verdict = "not verified"
+"""What a claim is about is not there, because an artifact is missing: neither green nor red, like a skipped spec."""
 
 BLIND_S = 0.25
 """How long nobody may have looked, where the budget allows no outage at all: ten periods of the slowest probe
@@ -167,8 +169,8 @@ def contradiction(outage: Interval, promise: Promise) -> str | None:
 
 
 def overall(claims: Sequence[Judged]) -> Verdict:
-    """The worst verdict; of no claim at all, inconclusive: nothing was proven."""
-    verdicts = {claim.verdict for claim in claims}
+    """The worst verdict; of no claim that could be verified, inconclusive: nothing was proven."""
+    verdicts = {claim.verdict for claim in claims} - {NOT_VERIFIED}
     if BROKEN in verdicts:
         return BROKEN
     return HELD if verdicts == {HELD} else INCONCLUSIVE

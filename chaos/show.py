@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 from chaos import halt, judge
@@ -13,7 +14,12 @@ from chaos.outcome import Outcome
 from cluster import journal, power
 from cluster.inventory import PRODUCTION, Inventory
 
-COLOURS = {judge.HELD: "\033[32m", judge.BROKEN: "\033[31m", judge.INCONCLUSIVE: "\033[33m"}
+COLOURS = {
+    judge.HELD: "\033[32m",
+    judge.BROKEN: "\033[31m",
+    judge.INCONCLUSIVE: "\033[33m",
+    judge.NOT_VERIFIED: "\033[36m",
+}
 PLAIN = "\033[0m"
 
 
@@ -22,7 +28,13 @@ def table(claims: Sequence[judge.Judged]) -> None:
     rows = [("CLAIM", "SERVICE", "BUDGET", "OUT FOR", "VERDICT", "")]
     for claim in claims:
         least, most = claim.outage.at_least, claim.outage.at_most
-        span = "never" if most == 0 else f"{least:.3f} to {f'{most:.3f} s' if most != float('inf') else '?'}"
+        span = (
+            ""
+            if claim.verdict == judge.NOT_VERIFIED
+            else "never"
+            if most == 0
+            else f"{least:.3f} to {f'{most:.3f} s' if most != float('inf') else '?'}"
+        )
         rows.append((claim.claim, claim.service, f"{claim.budget_s:g} s", span, claim.verdict, claim.reason))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     colour = sys.stdout.isatty()
@@ -31,7 +43,7 @@ def table(claims: Sequence[judge.Judged]) -> None:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         if colour and n:
             cells[4] = COLOURS[claims[n - 1].verdict] + cells[4] + PLAIN
-        reason = row[5] if row[4] in (judge.BROKEN, judge.INCONCLUSIVE) else ""
+        reason = row[5] if row[4] != judge.HELD else ""
         print("  ".join([*cells, reason]).rstrip())
     print()
 
@@ -47,10 +59,9 @@ def outcome(found: Outcome) -> None:
 def proof(found: Proof, profile: str) -> None:
     """A campaign."""
     table(found.judged)
-    counts = ", ".join(
-        f"{sum(claim.verdict == verdict for claim in found.judged)} {verdict}"
-        for verdict in (judge.HELD, judge.BROKEN, judge.INCONCLUSIVE)
-    )
+    verdicts = Counter(claim.verdict for claim in found.judged)
+    always = (judge.HELD, judge.BROKEN, judge.INCONCLUSIVE)
+    counts = ", ".join(f"{verdicts[one]} {one}" for one in COLOURS if one in always or verdicts[one])
     print(f"verdict: {found.verdict}{_under(profile)} ({counts}; {len(found.trials)} experiments)")
     if found.stopped is not None:
         print(f"stopped: {found.stopped}")

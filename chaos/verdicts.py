@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chaos import judge, nevers
+from chaos import judge, nevers, reactions
 from chaos.causes import causes
 from chaos.outages import fault_window, looks
 from chaos.takeover import takeover
@@ -63,11 +63,16 @@ def verdicts(
     doubt = doubts[0] if doubts else None
 
     def one(claim: Claim) -> judge.Judged:
+        if (absent := reactions.not_verified(claim, seen)) is not None:
+            return absent
+        why_not = doubt or reactions.doubt(claim, seen)
+        if claim.kind == "reaction":
+            return reactions.judged(claim, seen, window, why_not)
         if claim.kind != "outage":
             return nevers.judged(claim, seen, services, window, doubt)
         looks_at = services.get(claim.service, [])
         about = claim.name, claim.losing, claim.service, claim.budget
-        return judge.judge(*about, looks_at, window, doubt=doubt, promise=promise if claim.service == "vip" else None)
+        return judge.judge(*about, looks_at, window, doubt=why_not, promise=promise if claim.service == "vip" else None)
 
     def told(found: judge.Judged) -> judge.Judged:
         if found.verdict != judge.BROKEN:

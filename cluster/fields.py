@@ -32,6 +32,8 @@ FAULTS: Mapping[str, tuple[str, ...]] = {
 """The faults that something can be claimed about, and what a claim has to say besides the node that is lost."""
 NEVER = frozenset({"two-owners", "duplicate-lease", "wrong-answer"})
 """What a claim can say that never happens."""
+REACTIONS = frozenset({"not-ready", "replaced"})
+"""What a claim can say that K3s does about an agent that is lost: take it for lost, and replace its pods."""
 TRACKED = frozenset({"dns", "tftp", "http"})
 """What a node can be asked for, by itself, before it holds the floating address."""
 ADMIN_GROUPS = ("deployer", "lanservices")

@@ -231,6 +231,7 @@ class _Reader:
             **{f"written_{n}": frozenset(names) if isinstance(names, dict) else frozenset()
                for n, names in written.items()},
         }  # fmt: skip
+        whole["written_k3s"] = self.document.data.get("k3s") is not None
         return relations.Parts(claims=claims, line=self.document.line, **whole)
 
     def _model(self, model: type[M], value: Any, key: Key, **known: Any) -> M | None:

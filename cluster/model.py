@@ -359,18 +359,23 @@ def _words(known: Collection[str], what: str) -> Callable[[object], tuple[str, .
     return lambda value: tuple(map(one, value if isinstance(value, list) and value else [value]))
 
 
+K3S = "k3s"
+"""The service: what runs on K3s answers."""
+
+
 class Claim(NamedTuple):
     """Losing `losing` by `fault`, with these other `arguments`, `service` is out for at most `budget` seconds.
 
     Where `kind` is `recovery`, `service` is so, too: everything is proven back so long after the undo began.  Where
-    it is `never`, `service` is what never happens, for longer than `budget` seconds.
+    it is `never`, `service` is what never happens, for longer than `budget` seconds.  Where it is `reaction`, K3s does
+    something about the loss: `budget` seconds later, at most, than by its own settings.
     """
 
     name: str
     losing: str
     fault: str
     arguments: tuple[str, ...]
-    kind: Literal["outage", "recovery", "never"]
+    kind: Literal["outage", "recovery", "never", "reaction"]
     service: str
     budget: float
 
@@ -380,12 +385,19 @@ class Claim(NamedTuple):
         return (self.fault, self.losing, *self.arguments)
 
     @property
+    def about_k3s(self) -> bool:
+        """Whether only a K3s can show it."""
+        return self.kind == "reaction" or (self.kind == "outage" and self.service == K3S)
+
+    @property
     def promise(self) -> str:
         """What it says, as a clause for people."""
         if self.kind == "recovery":
             return f"all is proven back within {self.budget:g} s"
         if self.kind == "never":
             return f"never {self.service}" + (f" for more than {self.budget:g} s" if self.budget else "")
+        if self.kind == "reaction":
+            return f"{self.service} at most {self.budget:g} s after what K3s is set to"
         return f"{self.service} is out for at most {self.budget:g} s"
 
 
@@ -403,14 +415,17 @@ class ClaimLine(Model):
     budget: f.Duration | None = None
     recovery: f.Duration | None = None
     never: Annotated[tuple[str, ...], BeforeValidator(_words(f.NEVER, "event"))] = ()
+    k3s: Annotated[tuple[str, ...], BeforeValidator(_words(f.REACTIONS, "reaction"))] = ()
     name: f.Word = ""
 
     @model_validator(mode="after")
     def _whole(self) -> ClaimLine:
-        if sum([bool(self.service), self.recovery is not None, bool(self.never)]) != 1:
-            raise ValueError("claims nothing, or several things; write one of service, recovery and never")
+        if sum([bool(self.service), self.recovery is not None, bool(self.never), bool(self.k3s)]) != 1:
+            raise ValueError("claims nothing, or several things; write one of service, recovery, never and k3s")
         if self.service and self.budget is None:
             raise ValueError("has no budget; say how long the service may be out, for instance budget: 4s")
+        if self.k3s and self.budget is None:
+            raise ValueError("has no budget; say how much later than set K3s may be, for instance budget: 3s")
         if self.recovery is not None and self.budget is not None:
             raise ValueError("has a budget besides recovery; remove it, the time of recovery is one")
         for key in ("unit", "peer"):
@@ -426,9 +441,10 @@ class ClaimLine(Model):
 
     def _about(self, one: str, *, several: bool) -> Iterator[Claim]:
         arguments = tuple(str(getattr(self, key)) for key in f.FAULTS[self.fault])
-        found: list[tuple[Literal["outage", "recovery", "never"], str, float]]
+        found: list[tuple[Literal["outage", "recovery", "never", "reaction"], str, float]]
         found = [("outage", service, self.budget or 0.0) for service in self.service]
         found += [("never", event, self.budget or 0.0) for event in self.never]
+        found += [("reaction", f"{K3S}-{reaction}", self.budget or 0.0) for reaction in self.k3s]
         found += [("recovery", "recovery", self.recovery)] if self.recovery is not None else []
         for kind, what, budget in found:
             lost = "-".join(("losing" if self.fault == "kill" else self.fault, one, *arguments))

@@ -15,6 +15,7 @@ from typing import Any
 from cluster import fields
 from cluster.fields import show
 from cluster.model import (
+    K3S,
     PRODUCTION,
     Artifact,
     ClaimLine,
@@ -59,6 +60,7 @@ class Parts:
     written_groups: frozenset[str]
     written_nodes: frozenset[str]
     written_artifacts: frozenset[str]
+    written_k3s: bool
     line: Callable[[Key], int]
 
 
@@ -319,9 +321,24 @@ def _claims(parts: Parts) -> Mistakes:
             yield ("claims", n, "losing"), unknown(claim.losing, [*parts.nodes, *sorted(peopled)], "node")
         if claim.peer is not None and claim.peer not in parts.written_nodes:
             yield ("claims", n, "peer"), unknown(claim.peer, parts.nodes, "node")
+        yield from _of_k3s(n, claim, parts)
         for name in [one.name for one in claim.each(parts.nodes.values())]:
             if name in seen:
                 first = parts.line(("claims", seen[name]))
                 yield ("claims", n), f"claim {name} is already on line {first}; remove one or name it"
                 break
             seen[name] = n
+
+
+def _of_k3s(n: int, claim: ClaimLine, parts: Parts) -> Mistakes:
+    """Only what there is can be claimed about, and a server that is lost does nothing about its loss."""
+    if not parts.written_k3s and (claim.k3s or K3S in claim.service):
+        key = "k3s" if claim.k3s else "service"
+        yield ("claims", n, key), f"there is no section {K3S} to claim something about; remove one or add the other"
+    if parts.k3s is None or not claim.k3s:
+        return
+    named = set(parts.k3s.agents)
+    agents = {node.name for node in parts.nodes.values() if named & {node.name, node.group}} - {parts.k3s.server}
+    lost = [one.losing for one in claim.each(parts.nodes.values())]
+    if strange := [name for name in lost if name not in agents]:
+        yield ("claims", n, "losing"), f"{strange[0]} is no agent of K3s, which alone can be missed; name one"

@@ -33,7 +33,7 @@ class Claim:
 
 
 def claims_of(run: Run) -> list[Claim]:
-    """The judged claims, broken ones first, then inconclusive, then held."""
+    """The judged claims, broken ones first, then inconclusive, then not verified, then held."""
     found = []
     for event in run.of("claim"):
         outage = event.get("outage_s") or {}
@@ -49,8 +49,8 @@ def claims_of(run: Run) -> list[Claim]:
                 str(event.get("reason") or ""),
             )
         )
-    rank = {"broken": 0, "inconclusive": 1}
-    return sorted(found, key=lambda claim: rank.get(claim.verdict, 2))
+    rank = {"broken": 0, "inconclusive": 1, "not verified": 2}
+    return sorted(found, key=lambda claim: rank.get(claim.verdict, 3))
 
 
 def looks_of(run: Run) -> dict[str, list[Look]]:

@@ -12,6 +12,7 @@ SYMBOL = {
     "held": "\N{HEAVY CHECK MARK}",
     "broken": "\N{HEAVY BALLOT X}",
     "inconclusive": "?",
+    "not verified": "\N{EN DASH}",
     "passed": "\N{HEAVY CHECK MARK}",
     "failed": "\N{HEAVY BALLOT X}",
     "error": "!",
@@ -51,8 +52,9 @@ def _headline(run: Run, claims: Counter[str], specs: Counter[str]) -> Headline:
         return Headline("unsure", "Refused")
     if claims["inconclusive"]:
         return Headline("unsure", _of(claims["inconclusive"], claims.total(), "claim", "inconclusive"))
-    if claims.total() and claims["held"] == claims.total():
-        return Headline("good", _all(claims.total(), "claim", "held"))
+    if claims["held"] and claims["held"] + claims["not verified"] == claims.total():
+        rest = f", {claims['not verified']} not verified" if claims["not verified"] else ""
+        return Headline("good", _all(claims["held"], "claim", "held") + rest)
     if run.kind == "specs" and code not in (0, None):
         return Headline("bad", f"The run failed with exit code {code}")
     if specs["passed"]:

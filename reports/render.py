@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 REPORT_FILE = "report.html"
 INDEX_FILE = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"
-NO_SERVICE = frozenset({"recovery", "two-owners", "duplicate-lease", "wrong-answer"})
+NO_SERVICE = frozenset({"recovery", "two-owners", "duplicate-lease", "wrong-answer", "k3s-not-ready", "k3s-replaced"})
 """What claims about the cluster, not about a service that clients use, have in a service's place."""
 
 
@@ -146,6 +146,8 @@ def _left_out(run: Run) -> dict[str, int]:
 
 
 def _bar(claim: Claim, right: float) -> Markup:
+    if claim.verdict == "not verified":
+        return Markup()
     return bars.bar(claim.budget, claim.at_least, claim.at_most, claim.verdict, right)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.experiment import HOLD_S, prove
+from chaos.experiment import HOLD_S, claims_about, prove
 from chaos.faults import Fault
 from chaos.outcome import Outcome
 from cluster.errors import ClusterError
@@ -27,8 +27,9 @@ class Experiments:
         `hold_s` counts for who asks first; all who share a fault name the same.
         """
         if fault not in self._done:
+            claims = claims_about(self.inventory, fault, patient=True)
             try:
-                self._done[fault] = prove(self.inventory, self.fleet, fault, hold_s=hold_s)
+                self._done[fault] = prove(self.inventory, self.fleet, fault, claims, hold_s=hold_s)
             except ClusterError as error:  # refused by the guard, for instance
                 self._done[fault] = error
         outcome = self._done[fault]

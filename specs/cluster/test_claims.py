@@ -31,6 +31,8 @@ def test_a_claim_holds(claim: Claim, experiments: Experiments) -> None:
     if not found:
         pytest.fail(f"{claim.name} was not judged: {outcome.reason}", pytrace=False)
     (judged,) = found
+    if judged.verdict == judge.NOT_VERIFIED:
+        pytest.skip(judged.reason)
     if judged.verdict != judge.HELD:
         pytest.fail(
             f"losing {claim.losing}: {claim.service} is {judged.verdict} (claimed: {claim.promise}): "

@@ -16,25 +16,25 @@ import pytest
 
 from chaos.faults import PowerOff
 from chaos.lasting import lasting
+from cluster.canary import (
+    ASK_S,
+    PORT,
+    STANDS_S,
+    START_S,
+    kubectl,
+    now_of,
+    pods_of,
+    ready_nodes,
+    serving,
+    settings,
+    standing,
+)
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.node import Fleet, Node
 from cluster.probes import k3s
 from cluster.wait import Deadline, until
-from specs.compute.kube import (
-    ASK_S,
-    CANARY_S,
-    PORT,
-    Absent,
-    Kube,
-    kubectl,
-    kubelets,
-    now_of,
-    pods_of,
-    serving,
-    settings,
-    standing,
-)
+from specs.compute.kube import Absent, Kube, kubelets
 from specs.lanservices.looks import must
 
 pytestmark = [pytest.mark.disruptive]
@@ -42,7 +42,6 @@ pytestmark = [pytest.mark.disruptive]
 Note = Callable[[str, object], None]
 POLL_S = 0.5
 SLACK_S = 3.0  # for the API and for our own question
-START_S = 30.0  # from an order to a pod that serves: 3 s in the lab; a Pi takes its time to make a network
 WITHOUT_SERVER_S = 15.0
 BACK_S = 60.0
 
@@ -92,17 +91,11 @@ def everywhere(inventory: Inventory, server: Node) -> Iterator[str]:
     names = set(kubelets(inventory))
     until(lambda: ready_nodes(server), lambda ready: names <= ready, deadline=BACK_S, every=POLL_S, what="K3s")
     with standing(server, len(names)) as space:
-        until(lambda: {pod.node for pod in serving(server, space)}, lambda found: found == names, deadline=CANARY_S,
+        until(lambda: {pod.node for pod in serving(server, space)}, lambda found: found == names, deadline=STANDS_S,
               every=POLL_S, what="the canary")  # fmt: skip
         yield space
         # A server that was lost may still be on its way: what stands there is to be removed.
         until(lambda: bool(ready_nodes(server)), deadline=BACK_S, every=POLL_S, what="the server")
-
-
-def ready_nodes(server: Node) -> set[str]:
-    """The nodes that are ready, by the server's word."""
-    found = k3s.nodes(kubectl(server, "get", "nodes", "-o", "json"))
-    return {one.name for one in found.values() if one.ready == "True"}
 
 
 def renewed(server: Node, name: str) -> datetime:

@@ -1,10 +1,14 @@
-"""A real K3s, where its binary is at hand: an agent that was flashed anew joins again under its name."""
+"""A real K3s, where its binary is at hand: its specs are green, its claims hold, and a node flashed anew joins again.
+
+How its specs are seen red is a round of test_red.py.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.node import Fleet
 from cluster.wait import until
+from tests.outcomes import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.long
@@ -23,7 +28,7 @@ pytestmark = pytest.mark.long
 def command(*words: str | Path) -> str:
     """What a command of the project prints, which must go well."""
     done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -35,6 +40,25 @@ def agent(inventory: Inventory) -> str:
     if (why := k3s.at_hand(inventory).missing) is not None:
         pytest.skip(f"not verified: {why}")
     return inventory.k3s_nodes[-1].name
+
+
+def test_its_specs_are_green(specs: Callable[..., Result], agent: str) -> None:
+    done = specs("specs/compute/test_k3s.py")
+    assert done.green, done.text
+    why = {said.message for said in done.outcomes.values() if said.outcome == "skipped"}
+    assert all("k3s-images" in one for one in why), f"nothing but the images may be missing: {why}"
+    assert f"specs/compute/test_k3s.py::test_the_service_answers_it_every_time[{agent}]" in done.of("passed")
+
+
+def test_a_node_of_it_that_is_lost_is_missed_as_it_must_be(specs: Callable[..., Result], agent: str) -> None:
+    done = specs("specs/compute/test_losing_k3s.py", disruptive=True, timeout=400)
+    assert done.green and not done.of("skipped"), done.text
+
+
+def test_what_is_claimed_about_it_holds(inventory: Inventory, agent: str) -> None:
+    names = [claim.name for claim in inventory.claims if claim.about_k3s]
+    told = json.loads(command("chaos", "prove", *names, "--json"))
+    assert {claim["claim"]: claim["verdict"] for claim in told["claims"]} == dict.fromkeys(names, "held")
 
 
 def test_an_agent_that_was_flashed_anew_joins_again(inventory: Inventory, agent: str) -> None:

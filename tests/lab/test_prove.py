@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from chaos.faults import Means, starve
-from cluster import journal, power
+from cluster import journal, k3s, power
 from cluster.health import Health
 from cluster.inventory import Inventory
 from cluster.node import Fleet
@@ -143,6 +143,18 @@ def test_a_file_ends_a_fault_that_is_held(inventory: Inventory) -> None:
     told = json.loads(out)
     assert (process.returncode, told["healed"]) == (4, True), err
     assert "stopped by" in told["reason"] and "HALT after" in told["reason"]
+
+
+def test_claims_about_a_k3s_that_is_not_there_are_not_verified(inventory: Inventory) -> None:
+    """Neither red nor green: what else is claimed about the same loss decides."""
+    missing = k3s.at_hand(inventory).missing
+    if missing is None:
+        pytest.skip("there is a K3s: tests/lab/test_k3s.py")
+    names = ["losing-zeta-vip", "losing-zeta-k3s", "losing-zeta-k3s-not-ready", "losing-zeta-k3s-replaced"]
+    done = chaos("prove", *names, "--for", "2s", "--json")
+    found = {name: (claim["verdict"], claim["reason"]) for name, claim in judged(done).items()}
+    assert found.pop("losing-zeta-vip")[0] == "held" and done.returncode == 0, done.stderr
+    assert found == dict.fromkeys(names[1:], ("not verified", f"not verified: {missing}"))
 
 
 def test_a_file_stops_whatever_breaks_something(inventory: Inventory) -> None:

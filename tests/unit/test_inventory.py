@@ -256,7 +256,9 @@ def without(section: str, text: str) -> str:
 
 @pytest.mark.parametrize("section", OPTIONAL)
 def test_a_cluster_may_do_without_these_sections(section: str) -> None:
-    text = SHIPPED if section != "artifacts" else without("k3s", SHIPPED)
+    text = SHIPPED
+    if section in ("k3s", "artifacts"):  # what is of K3s goes with it
+        text = re.sub(r"(?m)^  - {losing: .*\bk3s\b.*\n", "", text if section == "k3s" else without("k3s", text))
     assert mistakes(without(section, text)) == []
     assert mistakes(re.sub(rf"(?ms)^{section}:.*?(?=^\S|\Z)", f"{section}:\n", text)) == []
 
@@ -293,7 +295,7 @@ def test_the_shipped_inventory_is_the_cluster() -> None:
     assert inventory.root == default_path().parent and inventory.state == inventory.root / ".state"
     assert {(c.losing, c.service) for c in inventory.claims if c.kind == "outage"} == {
         (node, service) for node in inventory.nodes for service in ("vip", "tcp", "tftp", "http", "dns", "ntp", "dhcp")
-    }
+    } | {(node.name, "k3s") for node in inventory.group("compute")}
     never = {"two-owners", "duplicate-lease", "wrong-answer"}
     assert {c.service for c in inventory.claims if c.kind == "never" and c.losing == "beta"} == never
     assert [c.name for c in inventory.claims if c.kind == "recovery"] == [
@@ -338,7 +340,10 @@ def test_a_line_makes_a_claim_for_each_thing_that_it_promises() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{losing: alpha, budget: 2s}", "claims nothing, or several things; write one of service, recovery and never"),
+        (
+            "{losing: alpha, budget: 2s}",
+            "claims nothing, or several things; write one of service, recovery, never and k3s",
+        ),
         ("{losing: alpha, service: vip}", "has no budget; say how long"),
         ("{losing: alpha, recovery: 9s, budget: 2s}", "has a budget besides recovery"),
         ("{losing: alpha, recovery: 9s, never: two-owners}", "claims nothing, or several things"),
