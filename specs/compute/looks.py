@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cluster.inventory import Inventory
 
 GROUP = COMPUTE
-HERD_S = 40.0  # 0.5 s on a lab node; a Pi compiles three small files, one of them elsewhere
+HERD_S = 60.0  # 0.5 s on a lab node; a Pi compiles three small files, one of them elsewhere
 JOB_S = 30.0  # 2 s in a lab of two cores; on Pis the connections of 32 processes take their time
 NODE_S = 2.0  # and for each node, where they are many: their containers share two cores
 MANY = 64  # processes: each makes connections to the others, so a job's beginning grows with the square of them
@@ -37,7 +37,7 @@ section known; grep -v '^#' $home/.ssh/known_hosts
 section certificate; cat $home/.ssh/id_ed25519-cert.pub
 section user; id -nG {user}
 section modes; stat -c '%n %a %U' $home $home/.ssh $home/.ssh/id_ed25519 $home/.ssh/id_ed25519-cert.pub
-section hop; runuser -u {user} -- timeout 10 ssh {next} hostname
+section hop; runuser -u {user} -- timeout 20 ssh {next} hostname
 section herd; grep -v '^#' /etc/distcc/hosts
 section daemon; for p in $(pgrep -P 1 -x distccd); do ps -o user=,ni=,args= -p $p; done
 compile() {{

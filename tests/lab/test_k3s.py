@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import k3s
+from cluster import k3s, power
+from cluster.canary import kubectl
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.node import Fleet
@@ -59,6 +60,30 @@ def test_what_is_claimed_about_it_holds(inventory: Inventory, agent: str) -> Non
     names = [claim.name for claim in inventory.claims if claim.about_k3s]
     told = json.loads(command("chaos", "prove", *names, "--json"))
     assert {claim["claim"]: claim["verdict"] for claim in told["claims"]} == dict.fromkeys(names, "held")
+
+
+def test_pods_that_do_not_answer_and_find_no_other_place_break_its_claims(
+    inventory: Inventory, fleet: Fleet, agent: str
+) -> None:
+    """While the agent is lost, no other node takes pods, and those on one of them are silent for a moment."""
+    assert inventory.k3s is not None
+    server, others = fleet[inventory.k3s.server], [n.name for n in inventory.k3s_nodes if n.name != agent]
+    silence = "-p tcp --dport 8080 -j REJECT"
+    shut = f"iptables -I FORWARD {silence}; sleep 2; iptables -D FORWARD {silence}"
+    names = [f"losing-{agent}-k3s", f"losing-{agent}-k3s-replaced"]
+    words = [sys.executable, "-m", "chaos", "prove", *names, "--json"]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: not power.driver(inventory).is_on(agent), deadline=120, what="the fault")
+        kubectl(server, "cordon", *others)
+        fleet[others[-1]].run(["sh", "-c", shut], sudo=True, deadline=20, check=True)
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+        until(lambda: kubectl(server, "uncordon", *others), deadline=60, what="uncordon")
+    told = json.loads(out)
+    assert (process.returncode, told["healed"]) == (1, True), err
+    assert {claim["claim"]: claim["verdict"] for claim in told["claims"]} == dict.fromkeys(names, "broken")
 
 
 def test_an_agent_that_was_flashed_anew_joins_again(inventory: Inventory, agent: str) -> None:
