@@ -110,6 +110,8 @@ class Page:
 
     response: Response
     seconds: float
+    at: float
+    """When it was whole, in seconds since the epoch by our own clock."""
 
 
 def get(address: str, path: str, port: int = 80, *, deadline: float | Deadline = 3.0) -> Page:
@@ -135,6 +137,6 @@ def get(address: str, path: str, port: int = 80, *, deadline: float | Deadline =
         except OSError as error:
             raise wire.failed(error, f"{what}: after {len(got)} bytes") from error
     try:
-        return Page(parse(bytes(got)), time.monotonic() - began)
+        return Page(parse(bytes(got)), time.monotonic() - began, time.time())
     except wire.Malformed as error:
         raise wire.Malformed(f"{what}: {error}") from error

@@ -50,8 +50,8 @@ def test_its_compiler_is_that_of_the_others(node: Node, herd: Herd, herds: dict[
 @pytest.mark.semantics("distcc-stranger")
 def test_a_stranger_is_refused(node: Node, herd: Herd) -> None:
     """Its own loopback address is not of the LAN."""
-    said = herd.lines("stranger")
-    code = int(said[-1].removeprefix("exit ")) if said and said[-1].startswith("exit ") else -1
+    said = herd.lines("stranger")  # a preprocessor that distcc leaves behind may have the last word
+    code = next((int(line.removeprefix("exit ")) for line in reversed(said) if line.startswith("exit ")), -1)
     assert code in DISTCC_FAILED, f"{node.name} compiles for 127.0.0.1, which is not of the LAN: {'; '.join(said)}"
 
 
