@@ -117,17 +117,21 @@ def lint(_: Context) -> None:
 
 @task
 def lock(_: Context) -> None:
-    """Make requirements.txt anew: the newest releases that pyproject.toml allows, each with its hashes."""
+    """Make requirements.txt and the deployer's wheels.txt anew: the newest releases allowed, each with its hashes."""
     with tempfile.TemporaryDirectory() as scratch:
         venv.create(scratch, with_pip=True)
         must(f"{scratch}/bin/pip", "install", "--quiet", "uv")
-        # No index in the file: each machine has its own.
-        must(
-            f"{scratch}/bin/uv", "pip", "compile", "--quiet", "--upgrade",
-            "--universal", "--python-version", "3.11", "--extra", "dev",
-            "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate",
-            "pyproject.toml", "--output-file", "requirements.txt",
-        )  # fmt: skip
+        # No index in the files: each machine has its own.
+        for source, locked, options in (
+            ("pyproject.toml", "requirements.txt", ["--extra", "dev"]),
+            ("provision/deployer/wheels.in", "provision/deployer/wheels.txt", []),
+        ):
+            must(
+                f"{scratch}/bin/uv", "pip", "compile", "--quiet", "--upgrade", "--universal",
+                "--python-version", "3.11", *options,
+                "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate",
+                source, "--output-file", locked,
+            )  # fmt: skip
 
 
 @task

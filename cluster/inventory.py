@@ -44,6 +44,7 @@ from cluster.model import (
     Record,
     Reservation,
     Tftp,
+    Tools,
     Users,
     Vrrp,
 )
@@ -100,6 +101,7 @@ SECTIONS: dict[str, type[Model]] = {
     "mpi": Mpi,
     "distcc": Distcc,
     "authority": Authority,
+    "tools": Tools,
     "k3s": K3s,
     "backup": Backup,
     "power": Power,
@@ -288,7 +290,19 @@ def _given(data: Mapping[str, Any], section: str) -> bool:
 
 def _top() -> tuple[str, ...]:
     services = ("dhcp", "dns", "vrrp", "ntp", "tftp", "http", "mpi", "distcc")
-    return ("cluster", "network", "users", "groups", "nodes", *services, "authority", "backup", "power", *OPTIONAL)
+    return (
+        "cluster",
+        "network",
+        "users",
+        "groups",
+        "nodes",
+        *services,
+        "authority",
+        "tools",
+        "backup",
+        "power",
+        *OPTIONAL,
+    )
 
 
 def _complaint(model: type[BaseModel], loc: Key, error: Mapping[str, Any], *, hidden: set[str]) -> str:

@@ -331,6 +331,12 @@ class K3s(Model):
     images: Annotated[tuple[f.Word, ...], f.Unique] = ()
 
 
+class Tools(Model):
+    """What the deployer's tools serve on the deployer itself."""
+
+    ara_port: f.Port
+
+
 class Power(Model):
     """How nodes are switched: the import path of a driver and what it wants to know."""
 
@@ -492,6 +498,7 @@ class Inventory(Model):
     authority: Authority
     backup: Backup
     k3s: K3s | None = None
+    tools: Tools
     power: Power
     artifacts: Mapping[str, Artifact]
     claims: tuple[Claim, ...]

@@ -13,6 +13,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -129,8 +130,8 @@ def mirror(site: Site, vanilla: Path, provision: Path, say: Say) -> Path:
 
     Each group is resolved with base against the image's own package state, as a node will resolve it.
     """
-    lists = package_lists(provision)
-    key = digest([vanilla.name, *(" ".join([group, *names]) for group, names in lists.items())])
+    lists, locks = package_lists(provision), sorted(provision.glob("*/wheels.txt"))
+    key = digest([vanilla.name, *(" ".join([group, *names]) for group, names in lists.items()), *locks])
     with built(site.mirrors, key) as (done, part):
         if part is None:
             return done
@@ -151,7 +152,22 @@ def mirror(site: Site, vanilla: Path, provision: Path, say: Say) -> Path:
             ["apt-ftparchive", "packages", "."], cwd=part, check=True, capture_output=True, timeout=300
         ).stdout
         (part / "Packages").write_bytes(index)
+        for lock in locks:
+            run_step(f"the Python packages of {lock}", wheels(vanilla / "root", lock, part / "wheels"), log)
     return done
+
+
+def wheels(root: Path, lock: Path, folder: Path) -> list[str]:
+    """What collects the Python packages that a lock names, each for the Python of the image and not for the host's."""
+    version = next(iter(sorted((root / "usr/lib").glob("python3.*")))).name.removeprefix("python")
+    machine = platform.machine()
+    # Those of glibc up to Debian 12's 2.36: PEP 600.
+    platforms = [f"manylinux2014_{machine}", *(f"manylinux_2_{minor}_{machine}" for minor in (17, 24, 27, 28, 31, 34))]
+    return [
+        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+        "--only-binary=:all:", "--require-hashes", "--implementation=cp", f"--python-version={version}",
+        *(f"--platform={name}" for name in platforms), f"--dest={folder}", f"--requirement={lock}",
+    ]  # fmt: skip
 
 
 def _private_apt(scratch: Path, root: Path) -> list[str]:

@@ -166,7 +166,8 @@ def write_bundle(inventory: Inventory, names: Sequence[str], folder: Path) -> in
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
         target.chmod(0o700 if target.suffix == ".sh" else 0o600)
-    print(f"{folder}: copy it to {names[0]}, then run there, as root: bash {folder.name}/run.sh --check")
+    shell = "sh" if node.name in inventory.routers else "bash"
+    print(f"{folder}: copy it to {names[0]}, then run there, as root: {shell} {folder.name}/run.sh --check")
     return 0
 
 

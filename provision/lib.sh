@@ -201,6 +201,20 @@ ensure_packages() {
   return "$code"
 }
 
+# ensure_wheels FOLDER LOCK: a virtual environment with exactly what LOCK names, each file compared with its hash.  What
+# the lab has collected is taken from there, on other nodes pip asks its own index.
+ensure_wheels() {
+  local -a from=()
+  cmp -s -- "$2" "$1/made-from" && return
+  changed "$1 ($(grep -c == "$2") Python packages)"
+  [ -z "$CHECK" ] || return 0
+  [ ! -d /srv/mirror/wheels ] || from=(--no-index --find-links /srv/mirror/wheels)
+  python3 -m venv --clear "$1"
+  "$1/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --no-cache-dir --require-hashes \
+    "${from[@]}" -r "$2"
+  cp -- "$2" "$1/made-from"
+}
+
 # in_packages NAME: whether some package list of this node names it.
 in_packages() { sed 's/#.*//' "$BUNDLE"/*/packages.txt | awk '{ print $1 }' | grep -qxF "$1"; }
 

@@ -11,6 +11,7 @@ from specs.base import looks as base
 from specs.compute import kube as kubes
 from specs.compute import looks as compute
 from specs.deployer import looks as deployer
+from specs.deployer import tools
 from specs.lanservices import booting, webs
 from specs.lanservices import looks as seen
 from specs.looks import Looks, Place, look
@@ -25,6 +26,8 @@ clocks = look(seen.clocks)
 all_checks = look(checks.all_checks, 1.0)
 all_doors = look(base.all_doors)
 all_facts = look(base.all_facts)
+all_tools = look(tools.all_tools, 2.0)
+ansible_play = look(tools.ansible_play, 15.0, heavy=True)
 all_routers = look(openwrt.all_routers)
 canary = look(kubes.canary, 6.5, heavy=True)
 deployers = look(deployer.deployers)
@@ -42,6 +45,7 @@ mpi_job = look(compute.mpi_job, 6.0, heavy=True)
 ntp_replies = look(seen.ntp_replies)
 router_doors = look(openwrt.router_doors)
 router_names = look(openwrt.router_names)
+serverspecs = look(tools.serverspecs, 30.0, heavy=True)
 standings = look(seen.standings)
 tftp_files = look(booting.tftp_files)
 tftp_servings = look(booting.tftp_servings)

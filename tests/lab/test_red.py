@@ -26,6 +26,7 @@ from tests.red import (
     base,
     compute,
     deployer,
+    deployer_tools,
     dhcp,
     dns,
     files,
@@ -52,6 +53,7 @@ ALL = (
     *compute.ROUNDS,
     *k3s.ROUNDS,
     *deployer.ROUNDS,
+    *deployer_tools.ROUNDS,
 )
 ROUNDS = tuple(sorted(ALL, key=lambda chosen: chosen.profile != PRODUCTION))  # nodes are given other timers once
 
