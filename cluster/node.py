@@ -338,9 +338,11 @@ class Fleet(Mapping[str, Node]):
             return self._credentials[system]
 
     def _load(self, system: str) -> Login:
-        from cluster import credentials
+        from cluster import credentials, passwords, secrets
         from cluster.ssh import Login, load_key
 
+        if passwords.entries(self._inventory):
+            secrets.ensure(self._inventory)
         users = self._inventory.users
         path: Path = self._inventory.state / "secrets" / "ssh_key"
         key = certified = None

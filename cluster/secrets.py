@@ -1,6 +1,7 @@
 """The cluster's secrets: made once, kept in `.state/secrets` beside the inventory, never shown.
 
-Each file is made whole and exclusively, so two commands that start together end up with the same secret.
+Each file is made whole and exclusively, so two commands that start together end up with the same secret.  On the
+deployer they are read from its password store, which provisioning has filled (cluster/passwords.py).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import secrets
 import stat
 import string
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -27,11 +29,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
-from cluster import tls
+from cluster import passwords, tls
 from cluster.errors import InputError
 from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory
 
+SSH_KEY, DEPLOYER_KEY = "ssh_key", "deployer_key"
 SSH_AUTHORITY, SSH_CERTIFICATE, BACKUP_PASSPHRASE = "ssh_ca", "ssh_key-cert.pub", "backup_passphrase"
 VRRP_LETTERS = string.ascii_letters + string.digits
 VRRP_LENGTH = 8  # all that keepalived.conf(5) uses of auth_pass
@@ -51,7 +54,7 @@ class Secrets:
     @property
     def ssh_key(self) -> Path:
         """The operator's private key, ed25519 in OpenSSH's format."""
-        return self.folder / "ssh_key"
+        return self.folder / SSH_KEY
 
     @property
     def ssh_key_pub(self) -> Path:
@@ -66,6 +69,15 @@ class Secrets:
     def ssh_public(self) -> str:
         """The line for `authorized_keys`, without a line end."""
         return _read(self.ssh_key_pub).strip()
+
+    @property
+    def deployer_key(self) -> Path:
+        """The private key with which the deployer's own tools log in, and the harness when it runs there."""
+        return self.folder / DEPLOYER_KEY
+
+    def deployer_public(self) -> str:
+        """Its public half, a line for `authorized_keys`, without a line end."""
+        return _public(self.deployer_key, "deployer")
 
     @property
     def mpi_key(self) -> Path:
@@ -150,46 +162,32 @@ class Secrets:
 def ensure(inventory: Inventory) -> Secrets:
     """The secrets of this cluster, made where they are missing; what exists is checked and never replaced.
 
-    Folders are 0700, files 0600 and of the owner of the inventory's folder.  Raises InputError for a file
-    that cannot be used or written.
+    On the deployer, what its password store holds is the truth.  Folders are 0700, files 0600 and of the owner of the
+    inventory's folder.  Raises InputError for a file that cannot be used or written, or an entry that cannot be read.
     """
     found = Secrets(inventory.state / "secrets", inventory.dns.tsig_name)
     try:
         for folder in (inventory.state, found.folder):
             folder.mkdir(mode=0o700, exist_ok=True)
             _private(folder, 0o700, inventory.root)
-        _once(found.ssh_key, _new_ssh_key, inventory.root)
+        _recall(inventory, found)
+        made = MAKERS
+        # Nodes that believe an authority would not believe a new one: its key must be put back.
+        if HostKeys(inventory.state / "known_hosts").authorities():
+            made = {name: make for name, make in MAKERS.items() if name != SSH_AUTHORITY}
+        for name, make in made.items():
+            _once(found.folder / name, partial(make, inventory), inventory.root)
         public = _public(found.ssh_key)
         if not found.ssh_key_pub.exists() or _read(found.ssh_key_pub).split()[:2] != public.split()[:2]:
             write(found.ssh_key_pub, (public + "\n").encode(), inventory.root)
-        _once(found.mpi_key, _new_ssh_key, inventory.root)
-        # Nodes that believe an authority would not believe a new one: its key must be put back.
-        if not HostKeys(inventory.state / "known_hosts").authorities():
-            _once(found.ssh_authority, _new_ssh_key, inventory.root)
-        _once(found.tls_authority, lambda: tls.new_root(inventory), inventory.root)
-        _once(found.folder / "vrrp_password", _new_vrrp_password, inventory.root)
-        _once(found.folder / "tsig_key", _new_hmac_key, inventory.root)
-        _once(found.folder / "omapi_key", _new_hmac_key, inventory.root)
-        _once(found.folder / "k3s_token", _new_token, inventory.root)
-        _once(found.backup_passphrase, _new_passphrase, inventory.root)
-        for path in (
-            found.ssh_key,
-            found.ssh_key_pub,
-            found.mpi_key,
-            found.ssh_authority,
-            found.tls_authority,
-            found.folder / "vrrp_password",
-            found.folder / "tsig_key",
-            found.folder / "omapi_key",
-            found.folder / "k3s_token",
-            found.backup_passphrase,
-        ):
+        for path in (found.ssh_key_pub, *(found.folder / name for name in MAKERS)):
             if path.exists():
                 _private(path, 0o600, inventory.root)
     except OSError as error:
         where = error.filename or found.folder
         raise InputError(f"{where}: {error.strerror}; make it writable for you, or remove it") from error
     found.mpi_public()
+    found.deployer_public()
     found.vrrp_password()
     found.tsig_key()
     found.omapi_key()
@@ -197,24 +195,50 @@ def ensure(inventory: Inventory) -> Secrets:
     return found
 
 
-def _new_ssh_key() -> bytes:
+def _recall(inventory: Inventory, found: Secrets) -> None:
+    """On the deployer: take what its store has in other words than it was taken last; the entry's time tells."""
+    for name, entry in passwords.entries(inventory).items():
+        when = entry.stat().st_mtime_ns
+        # The harness logs in there as the deployer does: a router, which knows no certificates, knows that key.
+        for path in (found.folder / name, *([found.ssh_key] if name == DEPLOYER_KEY else [])):
+            if not path.exists() or path.stat().st_mtime_ns != when:
+                write(path, passwords.show(name), inventory.root)
+                os.utime(path, ns=(when, when))
+
+
+def _new_ssh_key(_: Inventory) -> bytes:
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
-def _new_vrrp_password() -> bytes:
+def _new_vrrp_password(_: Inventory) -> bytes:
     return ("".join(secrets.choice(VRRP_LETTERS) for _ in range(VRRP_LENGTH)) + "\n").encode()
 
 
-def _new_passphrase() -> bytes:
+def _new_passphrase(_: Inventory) -> bytes:
     return (secrets.token_urlsafe(24) + "\n").encode()
 
 
-def _new_hmac_key() -> bytes:
+def _new_hmac_key(_: Inventory) -> bytes:
     return base64.b64encode(secrets.token_bytes(HMAC_BYTES)) + b"\n"
 
 
-def _new_token() -> bytes:
+def _new_token(_: Inventory) -> bytes:
     return secrets.token_hex(16).encode() + b"\n"
+
+
+MAKERS: Mapping[str, Callable[[Inventory], bytes]] = {
+    SSH_KEY: _new_ssh_key,
+    DEPLOYER_KEY: _new_ssh_key,
+    "mpi_key": _new_ssh_key,
+    SSH_AUTHORITY: _new_ssh_key,
+    "tls_ca": tls.new_root,
+    "vrrp_password": _new_vrrp_password,
+    "tsig_key": _new_hmac_key,
+    "omapi_key": _new_hmac_key,
+    "k3s_token": _new_token,
+    BACKUP_PASSPHRASE: _new_passphrase,
+}
+"""Every secret by its file, and how a new one is made."""
 
 
 def _public(path: Path, comment: str = "rpicluster") -> str:

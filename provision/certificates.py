@@ -18,6 +18,7 @@ RENEWED = (
     "base/62-tls-root.sh",
     "deployer/10-authority.sh",
     "deployer/15-tls.sh",
+    "deployer/35-pass.sh",
     "compute/10-mpi.sh",
 )
 """The steps that put certificates, and what is revoked, on nodes."""
@@ -88,7 +89,7 @@ def revoke(argv: Sequence[str]) -> int:
     for line in new:
         print(f"revoked: {line}")
     power.enter(inventory)
-    return 0 if doing.run(inventory, inventory.nodes, [FILES, "deployer/10-authority.sh"]) else 1
+    return 0 if doing.run(inventory, inventory.nodes, [FILES, "deployer/10-authority.sh", "deployer/35-pass.sh"]) else 1
 
 
 def renew(argv: Sequence[str]) -> int:

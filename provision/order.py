@@ -109,6 +109,7 @@ class Provisioning:
     ) -> None:
         self.inventory, self.secrets, self.check, self.say = inventory, secrets, check, say
         credentials.trusted(inventory)
+        secrets.tls_root()  # an authority that cannot be used is told once, before any node is touched
         self.names, self.only = tuple(names), only
         self.pair = (inventory.dhcp.primary, inventory.dhcp.secondary)
         self.fleet = Fleet(inventory)

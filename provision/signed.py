@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from cluster import credentials, tls
+from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory, Node
 from cluster.secrets import Secrets
+from provision import render
 
 COMPUTE = "compute"
 DEPLOYER = "deployer"  # the group that serves by TLS, and holds the authority
@@ -26,6 +28,7 @@ def files(inventory: Inventory, node: Node, secrets: Secrets, host_key: str | No
         text = signer.sign(secrets.mpi_public(), "user", [user], identity=f"{user}'s jobs", seconds=plan.jobs)
         found[f"{COMPUTE}/mpi-certificate.pub"] = f"{text}\n".encode()
     if node.group == DEPLOYER:
+        found[f"{DEPLOYER}/known_hosts"] = _routers(inventory)
         for path in sorted(secrets.folder.iterdir()):
             if not path.name.startswith(("ssh_key", ".")):  # the operator's own, which is nobody else's
                 found[f"{DEPLOYER}/secrets/{path.name}"] = path.read_bytes()
@@ -34,3 +37,13 @@ def files(inventory: Inventory, node: Node, secrets: Secrets, host_key: str | No
             pair = tls.new_leaf(authority.read_bytes(), authority, inventory, node.name, service)
             found |= {f"{DEPLOYER}/tls/{service}.key": pair.key, f"{DEPLOYER}/tls/{service}.crt": pair.chain}
     return found
+
+
+def _routers(inventory: Inventory) -> bytes:
+    """The host keys of routers, which have no certificates, as they were pinned here: a known_hosts file."""
+    pins = HostKeys(inventory.state / "known_hosts")
+    lines = [f"# {render.managed(inventory, 'signed.py')}"]
+    for name in inventory.routers:
+        address = str(inventory.nodes[name].address)
+        lines += [f"{address},{name} {pin.type} {pin.key}" for pin in pins.pins(name, address)]
+    return "".join(f"{line}\n" for line in lines).encode()

@@ -29,6 +29,13 @@ keep() {
 }
 
 for file in "$BUNDLE"/deployer/secrets/*; do keep "cluster/${file##*/}" <"$file"; done
+# What is a secret no more must not come back from here: on this node, provisioning reads the store.
+for entry in "$home"/.password-store/cluster/*.gpg; do
+  name=$(basename "$entry" .gpg)
+  if [ ! -e "$entry" ] || [ -e "$BUNDLE/deployer/secrets/$name" ]; then continue; fi
+  changed "pass cluster/$name: gone"
+  [ -n "$CHECK" ] || as_login pass rm --force "cluster/$name" >/dev/null
+done
 echo test | keep test/test
 echo "$CLUSTER" | keep test/id
 if ! as_login pass show ansible/vault/current >/dev/null 2>&1; then

@@ -10,8 +10,8 @@ install_file "$BUNDLE/deployer/ansible-hosts.yaml" /etc/ansible/hosts.yaml 0644 
 install_file "$BUNDLE/deployer/ansible-nodes.yaml" /etc/ansible/nodes.yaml 0644 root:root
 install_file "$BUNDLE/deployer/rpicluster_redis.py" /etc/ansible/cache/rpicluster_redis.py 0644 root:root
 install_file "$BUNDLE/deployer/rpi-ansible" /opt/cluster/bin/rpi-ansible 0755 "$LOGIN:$LOGIN"
-# A key of this node's own; rpi-sign makes it good for an hour, each time that it is used.
-if [ ! -s "$home/.ssh/id_ed25519" ]; then
-  changed "$home/.ssh/id_ed25519"
-  [ -n "$CHECK" ] || runuser -u "$LOGIN" -- ssh-keygen -q -t ed25519 -N '' -f "$home/.ssh/id_ed25519"
-fi
+install_file "$BUNDLE/deployer/rpi-vault-password" /opt/cluster/bin/rpi-vault-password 0755 "$LOGIN:$LOGIN"
+# This node's own key: rpi-sign makes it good for an hour, each time that it is used.  A router knows the bare key, and is
+# known by its own, as the operator pinned it; every other node has a host certificate.
+install_file "$BUNDLE/deployer/secrets/deployer_key" "$home/.ssh/id_ed25519" 0600 "$LOGIN:$LOGIN"
+install_file "$BUNDLE/deployer/known_hosts" /etc/ssh/ssh_known_hosts2 0644 root:root

@@ -106,6 +106,11 @@ def test_ara_has_the_play(node: Node, play: Play, inventory: Inventory) -> None:
 
 
 @pytest.mark.slow
+def test_ansibles_vault_opens_with_the_password_of_the_store(node: Node, play: Play) -> None:
+    assert play.vault == "probe", f"{node.name}: Ansible's vault gives back {play.vault or 'nothing'}"
+
+
+@pytest.mark.slow
 @pytest.mark.each("target", each_node)
 def test_serverspec_is_green_on(
     node: Node, target: str, serverspecs: dict[str, dict[str, dict[str, Any]] | ClusterError]

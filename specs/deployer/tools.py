@@ -31,6 +31,7 @@ echo; echo @facts; for name in $(redis-cli --scan --pattern 'ansible_facts:*'); 
   printf '%s %s ' "${name#*:}" "$(redis-cli ttl $name)"
   redis-cli --raw get $name | python3 -c 'import json, sys; print(json.load(sys.stdin).get("ansible_hostname"))'; done
 echo @ara; curl -sS --max-time 10 "https://localhost:$1/api/v1/playbooks?limit=1&order=-started"
+echo; echo @vault; echo probe | ansible-vault encrypt 2>/dev/null | ansible-vault decrypt 2>/dev/null
 echo; echo @page; curl -sS --max-time 10 "https://localhost:$1/" | grep -c '/etc/ansible/nodes.yaml'
 echo @end
 """
@@ -55,6 +56,8 @@ class Play:
     record: Mapping[str, Any]
     shown: bool
     """Whether ARA's page shows it."""
+    vault: str
+    """What is left of the word `probe` when it has been through Ansible's vault."""
 
 
 def parts(text: str, *names: str) -> dict[str, list[str]]:
@@ -94,7 +97,7 @@ def ansible_play(place: Place) -> dict[str, Play | ClusterError]:
 
     def ask(node: Node) -> Play:
         words = ["bash", "-c", PLAY, "play", str(place.inventory.tools.ara_port)]
-        found = parts(node.run(words, deadline=PLAY_S).text, "facts", "ara", "page")
+        found = parts(node.run(words, deadline=PLAY_S).text, "facts", "ara", "vault", "page")
         try:
             stats = json.loads("\n".join(found[""]))["stats"]
             records = json.loads("\n".join(found["ara"]))["results"]
@@ -104,7 +107,9 @@ def ansible_play(place: Place) -> dict[str, Play | ClusterError]:
                 f"{node.name}: Ansible or ARA said what is no JSON: {said}", reason="malformed"
             ) from error
         facts = {name: (int(ttl), said) for name, ttl, said in (line.split() for line in found["facts"])}
-        return Play(stats, facts, records[0] if records else {}, found["page"][:1] != ["0"])
+        return Play(
+            stats, facts, records[0] if records else {}, found["page"][:1] != ["0"], " ".join(found["vault"]).strip()
+        )
 
     return place.fleet.each(ask, [node.name for node in place.inventory.group(GROUP)])
 

@@ -50,6 +50,11 @@ ROUNDS = (
         (
             Break("forgotten facts", "psi", do="redis-cli del ansible_facts:gamma", red={}),
             Break(
+                "a vault without its password", "psi", files=(f"{STORE}/ansible/vault/current.gpg",),
+                do=f": >{STORE}/ansible/vault/current.gpg",
+                red={f"{TOOLS}ansibles_vault_opens_with_the_password_of_the_store[psi]": "psi: Ansible's vault gives"},
+            ),
+            Break(
                 "no Python", "gamma",
                 do="mv /usr/bin/python3 /usr/bin/python3.red", undo="mv /usr/bin/python3.red /usr/bin/python3",
                 red={

@@ -15,6 +15,7 @@ from cluster.authority import Authority
 from cluster.errors import InputError
 from cluster.inventory import Inventory, default_path, parse
 from provision import keeping
+from provision.order import Provisioning
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -131,4 +132,15 @@ def test_a_wrong_passphrase_and_a_cut_file_change_nothing(inventory: Inventory, 
         )  # fmt: skip
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
         assert why in done.stderr and done.stdout == "", done.stderr
+    assert {one.name: one.read_bytes() for one in made.folder.iterdir()} == before
+
+
+def test_an_authority_that_is_over_stops_provisioning_before_any_node_is_touched(inventory: Inventory) -> None:
+    made = secrets.ensure(inventory)
+    over = inventory.model_copy(update={"authority": inventory.authority.model_copy(update={"root": -60.0})})
+    made.tls_authority.write_bytes(tls.new_root(over))
+    before = {one.name: one.read_bytes() for one in made.folder.iterdir()}
+    with pytest.raises(InputError, match=r"tls_ca: the TLS root was valid until .*; move it away") as caught:
+        Provisioning(inventory, made, inventory.nodes, check=False, say=lambda *_: None)
+    assert "\n" not in str(caught.value)
     assert {one.name: one.read_bytes() for one in made.folder.iterdir()} == before

@@ -92,7 +92,7 @@ def test_nothing_is_left_unrendered(bundles: dict[str, dict[str, bytes]], name: 
         assert content.endswith(b"\n"), path
         if not path.endswith(".sh"):
             markup = path.endswith((".html", ".svg", ".c")) or text.startswith("#!")  # a script has redirections
-            text = re.sub(r"{{ \.NodeConfig\.\S+ }}", "", text)  # K3s fills these in
+            text = re.sub(r"{{ (\.NodeConfig\.\S+|said\.stdout \| trim) }}", "", text)  # for K3s and Ansible to fill in
             assert not re.search(r"{{|{%|None|IPv4Address" + ("" if markup else "|<"), text), path
 
 

@@ -18,6 +18,7 @@ from cluster.secrets import Secrets, ensure
 FILES = (
     "ssh_key",
     "ssh_key.pub",
+    "deployer_key",
     "mpi_key",
     "ssh_ca",
     "tls_ca",
