@@ -83,7 +83,7 @@ def test_the_password_store_can_be_read(node: Node, tools: Tools) -> None:
 @pytest.mark.each("target", each_node)
 def test_ansible_reaches(node: Node, target: str, play: Play) -> None:
     found = play.stats.get(target, {})
-    good = found.get("ok", 0) and not found.get("failures", 0) and not found.get("unreachable", 0)
+    good = found.get("ok", 0) and not found.get("failed", 0) and not found.get("unreachable", 0)
     assert good, f"{node.name}: Ansible's play over {target}: {dict(found) or 'it was not there'}"
 
 

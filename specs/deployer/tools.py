@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ echo @pass; cd ~/.password-store && find * -name '*.gpg' | sed 's/.gpg$//' | whi
 echo @end
 """
 PLAY = """
-ANSIBLE_STDOUT_CALLBACK=json /opt/cluster/bin/rpi-ansible 2>/dev/null
+/opt/cluster/bin/rpi-ansible 2>&1
 echo; echo @facts; for name in $(redis-cli --scan --pattern 'ansible_facts:*'); do
   printf '%s %s ' "${name#*:}" "$(redis-cli ttl $name)"
   redis-cli --raw get $name | python3 -c 'import json, sys; print(json.load(sys.stdin).get("ansible_hostname"))'; done
@@ -74,6 +75,12 @@ def parts(text: str, *names: str) -> dict[str, list[str]]:
     return found
 
 
+def recap(lines: Iterable[str]) -> dict[str, dict[str, int]]:
+    """What Ansible says at the end of a play, by node: how many tasks were `ok`, `failed`, `unreachable`..."""
+    found = (re.match(r"(\S+) +: (ok=\d.*)", line) for line in lines)
+    return {one[1]: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", one[2])} for one in found if one}
+
+
 def hashed(text: bytes) -> str:
     """What stands for a secret where it may be seen."""
     return hashlib.sha256(text).hexdigest()
@@ -98,14 +105,12 @@ def ansible_play(place: Place) -> dict[str, Play | ClusterError]:
     def ask(node: Node) -> Play:
         words = ["bash", "-c", PLAY, "play", str(place.inventory.tools.ara_port)]
         found = parts(node.run(words, deadline=PLAY_S).text, "facts", "ara", "vault", "page")
+        stats = recap(found[""])
         try:
-            stats = json.loads("\n".join(found[""]))["stats"]
             records = json.loads("\n".join(found["ara"]))["results"]
         except (ValueError, KeyError) as error:
-            said = " ".join("".join(found[""] + found["ara"]).split())[-200:]
-            raise ProbeFailed(
-                f"{node.name}: Ansible or ARA said what is no JSON: {said}", reason="malformed"
-            ) from error
+            said = " ".join("".join(found["ara"]).split())[-200:]
+            raise ProbeFailed(f"{node.name}: ARA said what is no JSON: {said}", reason="malformed") from error
         facts = {name: (int(ttl), said) for name, ttl, said in (line.split() for line in found["facts"])}
         return Play(
             stats, facts, records[0] if records else {}, found["page"][:1] != ["0"], " ".join(found["vault"]).strip()
