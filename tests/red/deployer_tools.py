@@ -50,8 +50,9 @@ ROUNDS = (
         (
             Break("forgotten facts", "psi", do="redis-cli del ansible_facts:gamma", red={}),
             Break(
-                "a vault without its password", "psi", files=(f"{STORE}/ansible/vault/current.gpg",),
-                do=f": >{STORE}/ansible/vault/current.gpg",
+                # Without its password nothing of Ansible's runs at all.
+                "a vault that gives nothing back", "psi", files=("/usr/bin/ansible-vault",),
+                do="ln -sf /bin/false /usr/bin/ansible-vault",
                 red={f"{TOOLS}ansibles_vault_opens_with_the_password_of_the_store[psi]": "psi: Ansible's vault gives"},
             ),
             Break(
