@@ -17,9 +17,10 @@ from types import TracebackType
 
 from chaos.faults import Fault
 from cluster import canary
-from cluster.errors import ClusterError, ProbeFailed
+from cluster import k3s as material
+from cluster.errors import ClusterError, NodeError, ProbeFailed
 from cluster.health import Health
-from cluster.inventory import Claim
+from cluster.inventory import Claim, Inventory
 from cluster.model import K3S
 from cluster.node import Node
 from cluster.probes import k3s
@@ -98,7 +99,7 @@ class Canary:
         inventory, fleet = self._health.inventory, self._health.fleet
         assert inventory.k3s is not None, "an inventory without K3s has no claims about it"
         server = fleet[inventory.k3s.server]
-        if (absent := canary.why_absent(inventory, server)) is not None:
+        if (absent := _absent(inventory, server)) is not None:
             self._recorder.event(K3S, absent=absent)
             self._say(f"claims about K3s are {absent}")
             return
@@ -179,3 +180,13 @@ class Canary:
                              replaced=replaced)  # fmt: skip
         if not ready and replaced:
             self._done.set()
+
+
+def _absent(inventory: Inventory, server: Node) -> str | None:
+    """Why there is no K3s to look at, or None; a server that cannot be asked has none where its binary is missing."""
+    try:
+        return canary.why_absent(inventory, server)
+    except NodeError:
+        if (missing := material.at_hand(inventory).missing) is None:
+            raise
+        return f"not verified: {missing}"
