@@ -18,6 +18,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from cluster.inventory import PRODUCTION, load
 from tests.outcomes import Said, read
 
@@ -39,7 +41,7 @@ def specs(junit: Path, *words: str) -> tuple[Outcomes, float]:
         cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False,
     )  # fmt: skip
     took = time.monotonic() - began
-    if not junit.exists():
+    if done.returncode not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or not junit.exists():
         sys.exit(f"pytest {' '.join(words[:4])} ended with {done.returncode}: {done.stdout}{done.stderr}")
     return read(junit.read_text(encoding="utf-8")), took
 
