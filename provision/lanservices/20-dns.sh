@@ -69,4 +69,11 @@ stage "$BUNDLE/lanservices/named.conf.local" /etc/bind/named.conf.local 0644 roo
 stage "$BUNDLE/lanservices/transfer.key" /etc/bind/transfer.key 0640 root:bind
 stage "$BUNDLE/lanservices/named.default" /etc/default/named 0644 root:root
 stage "$BUNDLE/base/restart.conf" /etc/systemd/system/named.service.d/rpicluster.conf 0644 root:root
+limits=same
+same_file "$BUNDLE/lanservices/named.conf.local" /etc/bind/named.conf.local 0644 root:bind || limits=new
 checked_install named check_named answers reload forget_journals
+# A secondary judges a zone's timers by its own limits when it is given the zone, not when it is given limits: with a
+# zone that came before them it would go on asking as seldom as ever.
+if [ "$DNS_ROLE" != primary ] && [ $limits = new ] && [ -z "$CHECK" ]; then
+  for zone in "${ZONES[@]}"; do rndc retransfer "$zone"; done
+fi
