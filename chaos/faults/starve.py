@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Address
 from typing import ClassVar
 
 from chaos.faults.fault import PATIENCE_S, Means
@@ -125,15 +124,9 @@ def _files(means: Means) -> dict[str, Mapping[str, LeaseEntry]]:
 
 def free(means: Means) -> dict[str, bool]:
     """The addresses that a new client could be given, and whether they are the primary's; by the primary's file."""
-    plan, found = means.inventory.dhcp, dict[str, bool]()
-    entries = _files(means)[plan.primary]
-    for number in range(int(plan.pool_first), int(plan.pool_last) + 1):
-        address = str(IPv4Address(number))
-        # What the file does not mention was never used, which makes it the primary's.
-        state = entries[address].state if address in entries else "free"
-        if state in ("free", "abandoned", "backup"):
-            found[address] = state != "backup"
-    return found
+    plan = means.inventory.dhcp
+    states = dhcp.states(_files(means)[plan.primary], plan.pool_first, plan.pool_last)
+    return {address: state != "backup" for address, state in states.items() if state in ("free", "abandoned", "backup")}
 
 
 def take(interface: str, asked: Mapping[str, str], starved: Callable[[], bool]) -> bool:

@@ -25,6 +25,7 @@ from cluster.probes.leases import (
     failover_history,
     failover_state,
     leases,
+    states,
 )
 from cluster.wait import Deadline
 
@@ -44,6 +45,7 @@ __all__ = [
     "failover_state",
     "leases",
     "open_socket",
+    "states",
     "synthetic_mac",
 ]
 

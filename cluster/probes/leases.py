@@ -161,6 +161,16 @@ def leases(text: str, *, growing: bool = False) -> LeaseFile:
     return LeaseFile(found, peers)
 
 
+def states(entries: Mapping[str, LeaseEntry], first: IPv4Address, last: IPv4Address) -> dict[str, str]:
+    """The binding state of every address from `first` to `last`: what a file does not mention is `free`.
+
+    dhcpd leaves out of a file that it writes anew what was never used (write_leases in server/mdb.c), and such an
+    address is the primary's.
+    """
+    addresses = (str(IPv4Address(number)) for number in range(int(first), int(last) + 1))
+    return {address: entries[address].state if address in entries else "free" for address in addresses}
+
+
 def failover_state(text: str, peer: str | None = None, *, growing: bool = False) -> FailoverState:
     """The failover state of `peer`, or of the only peer; raises LeaseFileError, also when there is none.
 

@@ -66,8 +66,8 @@ class Outage:
     """The survivor about itself, without its partner."""
     mclt: float
     """MCLT of the survivor's running daemon; of the inventory, where that daemon says none."""
-    own: frozenset[str]
-    """The addresses that it could give to new clients when it was left alone."""
+    halves: Mapping[str, str]
+    """The state that the survivor's file gave each address of the pool when it was left alone."""
     kept: Lease
     rebound: Given
     rebooted: Given
@@ -212,7 +212,7 @@ def outage(place: Place) -> Outage:
         refused=str(refused) if isinstance(refused, ClusterError) else "",
         peer=alone,
         mclt=mclt,
-        own=frozenset(address for address, entry in entries.items() if entry.state == "free"),
+        halves=dhcp.states(entries, plan.pool_first, plan.pool_last),
         kept=kept,
         rebound=rebound,
         rebooted=rebooted,

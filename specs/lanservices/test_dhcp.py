@@ -15,6 +15,7 @@ from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.inventory import Node as Plan
 from cluster.node import Node
+from cluster.probes import dhcp
 from cluster.probes.dhcp import Lease, Offer
 from specs.lanservices.looks import Leases, must, servers
 
@@ -271,9 +272,9 @@ def test_the_server_has_addresses_left(
     How many are its own is told, not judged: it follows from when the halves were balanced last (dhcpd.conf(5),
     max-balance).
     """
-    entries = must(dhcp_leases.files[node.name]).values()
-    states = sorted({entry.state for entry in entries})
-    left = [entry.state for entry in entries if entry.state in ("free", "backup")]
-    own = left.count("free" if node.name == inventory.dhcp.primary else "backup")
+    plan = inventory.dhcp
+    states = dhcp.states(must(dhcp_leases.files[node.name]), plan.pool_first, plan.pool_last)
+    left = [state for state in states.values() if state in ("free", "backup")]
+    own = left.count("free" if node.name == plan.primary else "backup")
     record_property("addresses left for new clients", f"{own} of its own, {len(left)} with its partner's")
-    assert left, f"the pool is empty on {node.name}: states are {states}"
+    assert left, f"the pool is empty on {node.name}: states are {sorted(set(states.values()))}"

@@ -12,6 +12,7 @@ import pytest
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.node import Fleet
+from cluster.probes import dhcp
 from cluster.probes.dhcp import Lease
 from specs.lanservices import doubting_dhcp as doubting
 from specs.lanservices import failing_dhcp as failing
@@ -75,11 +76,12 @@ def test_the_survivor_renews_a_lease_of_the_dead_server(outage: Outage, how: str
 @pytest.mark.semantics("dhcp-own-half", "dhcp-margin")
 def test_new_clients_are_given_addresses_of_the_survivors_own_half(outage: Outage, record_property: Tell) -> None:
     """An empty half would be no fault: clients of the dead server's half then wait for it."""
-    record_property(f"addresses of its own that {outage.survivor} had alone", len(outage.own))
-    if not outage.own:
+    own = [address for address, state in outage.halves.items() if state == "free"]
+    record_property(f"addresses of its own that {outage.survivor} had alone", len(own))
+    if not own:
         pytest.skip(f"{outage.survivor} had no address of its own left, so nothing could be given")
-    given = [must(one).address for one in outage.new]
-    strange = sorted(set(given) - outage.own)
+    given = {must(one).address for one in outage.new}
+    strange = {address: outage.halves.get(address, "not of the pool") for address in sorted(given.difference(own))}
     assert not strange, f"{outage.survivor}, alone, gave {strange} to new clients, which are not of its half"
 
 
@@ -119,8 +121,9 @@ def test_the_pair_is_normal_again(outage: Outage) -> None:
 @pytest.mark.semantics("dhcp-balance-of-pool")
 def test_the_halves_are_even_after_the_balancing(outage: Outage, inventory: Inventory, record_property: Tell) -> None:
     """The pool is balanced when both become normal; they may differ by twice max-lease-misbalance then."""
-    entries = outage.after[inventory.dhcp.primary].values()
-    free, backup = (sum(entry.state == state for entry in entries) for state in ("free", "backup"))
+    plan = inventory.dhcp
+    states = [*dhcp.states(outage.after[plan.primary], plan.pool_first, plan.pool_last).values()]
+    free, backup = states.count("free"), states.count("backup")
     record_property("free and backup after balancing", f"{free} and {backup}")
     most = 2 * round(MISBALANCE * (free + backup)) + 2 * len(outage.new)  # what we gave back meanwhile
     assert abs(free - backup) <= most, f"{free} free and {backup} backup addresses differ by more than {most}"

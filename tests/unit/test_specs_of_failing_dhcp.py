@@ -75,7 +75,7 @@ OUTAGE = Outage(
     refused="refused, beta may live, and then both would lease the same addresses",
     peer=PEER,
     mclt=10.0,
-    own=frozenset(f"192.168.10.{n}" for n in range(221, 241)),
+    halves={f"192.168.10.{n}": "free" if n > 220 else "backup" for n in range(200, 241)},
     kept=lease(200, BETA),
     rebound=lease(200),
     rebooted=lease(200),
@@ -114,7 +114,7 @@ MINE = dhcp.synthetic_mac(0x98)
             failover.test_new_clients_are_given_addresses_of_the_survivors_own_half,
             (tell,),
             {"new": (lease(205),)},
-            "gave ['192.168.10.205'] to new clients",
+            "gave {'192.168.10.205': 'backup'} to new clients",
         ),
         (
             failover.test_a_new_lease_lasts_for_mclt_at_most,
@@ -167,7 +167,7 @@ def test_what_an_outage_shows(spec: Spec, more: tuple[Any, ...], change: dict[st
 
 
 def test_an_empty_half_is_no_fault() -> None:
-    empty = replace(OUTAGE, own=frozenset(), new=(NOBODY, NOBODY))
+    empty = replace(OUTAGE, halves=dict.fromkeys(OUTAGE.halves, "backup"), new=(NOBODY, NOBODY))
     with pytest.raises(pytest.skip.Exception, match="no address of its own left"):
         failover.test_new_clients_are_given_addresses_of_the_survivors_own_half(empty, tell)
 

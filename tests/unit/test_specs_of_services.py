@@ -200,12 +200,21 @@ def test_an_address_that_was_not_the_one_offered() -> None:
 
 
 def test_an_empty_pool() -> None:
-    full = looked(beta=(entry("192.168.10.206", "active", "02:00:00:00:00:01"),))
+    pool = (f"192.168.10.{n}" for n in range(200, 241))
+    full = looked(beta=tuple(entry(address, "active", "02:00:00:00:00:01") for address in pool))
     said: dict[str, object] = {}
     assert "the pool is empty on beta: states are ['active']" in red(
         dhcp.test_the_server_has_addresses_left, BETA, full, INVENTORY, said.__setitem__
     )
     assert said == {"addresses left for new clients": "0 of its own, 0 with its partner's"}
+
+
+def test_addresses_that_a_lease_file_does_not_mention_are_left() -> None:
+    """dhcpd, started anew, writes nothing about what was never used."""
+    few = looked(alpha=(entry("192.168.10.206", "active", "02:00:00:00:00:01"),))
+    said: dict[str, object] = {}
+    dhcp.test_the_server_has_addresses_left(ALPHA, few, INVENTORY, said.__setitem__)
+    assert said == {"addresses left for new clients": "40 of its own, 40 with its partner's"}
 
 
 def test_an_answer_in_another_machines_name() -> None:
