@@ -490,7 +490,7 @@ def inventory(sshd: Sshd, state: Path) -> Inventory:
     nodes = {name: SimpleNamespace(name=name, address=address) for name, address in addresses.items()}
     users = SimpleNamespace(login=sshd.user, first_password="raspberry")
     systems = {"system": lambda name: "debian"}
-    return cast(Inventory, SimpleNamespace(state=state, users=users, nodes=nodes, **systems))
+    return cast(Inventory, SimpleNamespace(state=state, users=users, nodes=nodes, groups={}, **systems))
 
 
 def test_a_fleet_is_its_nodes(fleet: Fleet) -> None:
