@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
+import time
 import webbrowser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from cluster.errors import ClusterError, InputError
+from reports import nights
 from reports.render import folders, index, render
 
-RUNS = Path(__file__).parent / "runs"
+RUNS, NIGHTS = Path(__file__).parent / "runs", Path(__file__).parent / "nights"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,10 +28,21 @@ def main(argv: list[str] | None = None) -> int:
     show.add_argument("run", help="a run's name or folder, or `latest` (as without it)", **which)  # type: ignore[arg-type]
     serve = commands.add_parser("serve", help="serve the pages of all runs to this machine's browsers")
     serve.add_argument("--port", type=int, default=8000, metavar="N", help="TCP port (default: 8000)")
+    night = commands.add_parser("night", help="for the deployer: what came of its nights, and the pages that tell")
+    night.add_argument(
+        "what", choices=("begin", "end", "pages"), help="write down that one begins or ends; make the pages"
+    )
+    night.add_argument("--exit", type=int, default=0, metavar="CODE", help="with end: what the specs ended with")
+    night.add_argument("--log", type=Path, metavar="FILE", help="with end: what they printed")
+    night.add_argument("--at", default="00:00", metavar="HH:MM", help="with pages: when nights begin")
+    night.add_argument("--keep", type=int, default=14, metavar="N", help="with pages: how many are told, and kept")
+    night.add_argument("--cluster", default="cluster", metavar="NAME", help="with pages: the cluster's name")
     arguments = parser.parse_args(argv)
     try:
         if arguments.command == "serve":
             return _serve(arguments.port)
+        if arguments.command == "night":
+            return _night(arguments)
         made = [render(folder) for folder in _chosen(arguments.run)]
         if RUNS.is_dir():
             index(RUNS)
@@ -60,6 +73,22 @@ def _chosen(name: str) -> list[Path]:
             return [folder]
     newest = ", ".join(folder.name for folder in known[:-4:-1])
     raise InputError(f"no run {name!r}; " + (f"the newest are: {newest}" if newest else "none was recorded yet"))
+
+
+def _night(arguments: argparse.Namespace) -> int:
+    """Write one down, or make the pages of all."""
+    now = time.time()
+    if arguments.what == "begin":
+        nights.begin(NIGHTS, now)
+    elif arguments.what == "end":
+        said = arguments.log.read_text(encoding="utf-8", errors="replace") if arguments.log else ""
+        done = nights.end(NIGHTS, RUNS, now, arguments.exit, said)
+        print(f"{done.text}; {done.counts or 'no spec was run'}")
+    else:
+        nights.prune(NIGHTS, RUNS, arguments.keep)
+        at, keep = arguments.at, arguments.keep
+        print(nights.pages(NIGHTS, RUNS, cluster=arguments.cluster, at=at, keep=keep, now=now))
+    return 0
 
 
 class _Pages(SimpleHTTPRequestHandler):

@@ -18,6 +18,8 @@ SYMBOL = {
     "error": "!",
     "skipped": "\N{EN DASH}",
 }
+MARK = {"good": SYMBOL["held"], "bad": SYMBOL["broken"], "unsure": "?"}
+"""By tone."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,12 @@ from reports.pictures import label, pictures
 from reports.run import Run, instant, load, nodes_of, number
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from jinja2 import Environment
+
+    from reports.nights import Night, Row
 
 REPORT_FILE = "report.html"
 INDEX_FILE = "index.html"
@@ -46,6 +51,7 @@ def _environment() -> Environment:
         length=bars.length,
         interval=bars.interval,
         symbol=headline.SYMBOL,
+        mark=headline.MARK,
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
     )
     return found
@@ -91,6 +97,19 @@ def index_page(runs: Path) -> str:
             }
         )
     return _environment().get_template("index.html.j2").render(rows=rows, tone="good")
+
+
+def nights_page(rows: Sequence[Row], *, cluster: str, at: str, due: datetime, zone: str) -> str:
+    """The page that lists the deployer's last nights, newest first, and says when the next one begins."""
+    tone = "unsure" if not rows else rows[0].night.tone if rows[0].night else "bad"
+    values = {"rows": rows, "cluster": cluster, "at": at, "due": due, "zone": zone, "tone": tone}
+    return _environment().get_template("nights.html.j2").render(values)
+
+
+def night_page(night: Night, *, cluster: str, row: Row) -> str:
+    """The page of a night that recorded no run, or whose run is gone."""
+    values = {"night": night, "row": row, "cluster": cluster, "tone": night.tone}
+    return _environment().get_template("night.html.j2").render(values)
 
 
 def page(run: Run) -> str:
@@ -244,7 +263,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     if started:
         found.append(("Started", f"{started:%Y-%m-%d %H:%M:%S} UTC"))
     found.append(("Ended", f"{ended:%Y-%m-%d %H:%M:%S} UTC, after {_took(run)}" if ended else "not recorded"))
-    for name in ("status", "exit", "cluster", "profile"):
+    for name in ("status", "exit", "cluster", "place", "profile"):
         if about.get(name) is not None:
             found.append((name.capitalize() if name != "exit" else "Exit code", str(about[name])))
     versions = about.get("versions")
