@@ -20,6 +20,8 @@ ROOT = Path(__file__).parent
 RUNS = ROOT / "reports" / "runs"
 #: The interpreter that `run` made, as everybody can type it from the root.
 PYTHON = (".venv/bin/python", "-m")
+#: Provisioning has put the project here: nothing is installed, and there is no lab to bring up.
+ON_THE_DEPLOYER = (ROOT / ".manifest").exists()
 #: Folders that hold nothing we wrote.
 FOREIGN = {".git", ".venv", ".state", "runs", "__pycache__"}
 
@@ -68,11 +70,17 @@ def scripts() -> Iterator[Path]:
                 yield path.relative_to(ROOT)
 
 
-@task
-def specs(_: Context) -> None:
+@task(help={"from": "run them on this node, the deployer, and bring the report back; nothing is killed"})
+def specs(_: Context, from_: str = "") -> None:
     """Lab up, provisioned, verified; then alpha is killed for 10 s and every claim about it judged."""
     began = time.time()
+    if ON_THE_DEPLOYER:
+        must(".venv/bin/pytest", "specs/")
+        return
     ready()
+    if from_:
+        must(".venv/bin/pytest", "specs/", "--from", from_)
+        return
     code = call(".venv/bin/pytest", "specs/")
     if code:
         print("The cluster is not green, so nothing is killed.")
@@ -117,20 +125,22 @@ def lint(_: Context) -> None:
 
 @task
 def lock(_: Context) -> None:
-    """Make requirements.txt and the deployer's wheels.txt anew: the newest releases allowed, each with its hashes."""
+    """Make requirements.txt and the deployer's wheels*.txt anew: the newest releases allowed, each with its hashes."""
     with tempfile.TemporaryDirectory() as scratch:
         venv.create(scratch, with_pip=True)
         must(f"{scratch}/bin/pip", "install", "--quiet", "uv")
         # No index in the files: each machine has its own.
-        for source, locked, options in (
-            ("pyproject.toml", "requirements.txt", ["--extra", "dev"]),
-            ("provision/deployer/wheels.in", "provision/deployer/wheels.txt", []),
+        wheels = "provision/deployer/wheels"
+        for sources, locked, options in (
+            (["pyproject.toml"], "requirements.txt", ["--extra", "dev"]),
+            ([f"{wheels}.in"], f"{wheels}.txt", []),
+            (["pyproject.toml", f"{wheels}-harness.in"], f"{wheels}-harness.txt", []),
         ):
             must(
                 f"{scratch}/bin/uv", "pip", "compile", "--quiet", "--upgrade", "--universal",
                 "--python-version", "3.11", *options,
                 "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate",
-                source, "--output-file", locked,
+                *sources, "--output-file", locked,
             )  # fmt: skip
 
 

@@ -57,15 +57,15 @@ class HostKeys:
 
     def authorities(self) -> frozenset[str]:
         """The public keys (type and base64) of those whose host certificates are believed."""
-        lines = (line.split() for line in self._lines() if line.startswith(AUTHORITY))
+        lines = (line.split() for line in self.lines() if line.startswith(AUTHORITY))
         return frozenset(" ".join(words[2:4]) for words in lines if len(words) >= 4)
 
     def trust(self, names: Iterable[str], public: str) -> None:
         """Believe host certificates for these names that are signed by this key, and by no other."""
         wanted = f"{AUTHORITY} {','.join(names)} {public}"
-        if wanted not in self._lines():
+        if wanted not in self.lines():
             with self._locked():
-                self._write([wanted, *(line for line in self._lines() if not line.startswith(AUTHORITY))])
+                self._write([wanted, *(line for line in self.lines() if not line.startswith(AUTHORITY))])
 
     def verify(self, node: str, host: str, type: str, key: bytes, certificate: bytes | None = None) -> None:
         """Believe a certificate that holds; else pin the key at first contact, or compare it with the pin.
@@ -85,7 +85,7 @@ class HostKeys:
             with self._locked():
                 pins = self.pins(node, host)  # another process may have been first
                 if not pins:
-                    self._write([*self._lines(), f"{host},{node} {type} {text}"])
+                    self._write([*self.lines(), f"{host},{node} {type} {text}"])
                     return
         if not any(pin.key == text for pin in pins):
             line = pins[0].line
@@ -112,16 +112,17 @@ class HostKeys:
         with self._locked():
             gone = {pin.line for pin in self.pins(node, host)}
             if gone:
-                self._write([line for n, line in enumerate(self._lines(), 1) if n not in gone])
+                self._write([line for n, line in enumerate(self.lines(), 1) if n not in gone])
 
-    def _lines(self) -> list[str]:
+    def lines(self) -> list[str]:
+        """The file as it is, line by line."""
         try:
             return self.path.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
 
     def _entries(self) -> Iterator[tuple[frozenset[str], Pin]]:
-        for n, line in enumerate(self._lines(), 1):
+        for n, line in enumerate(self.lines(), 1):
             words = line.split()
             if len(words) >= 3 and not line.startswith(("#", "@", "|")):
                 yield frozenset(words[0].split(",")), Pin(n, words[1], words[2])

@@ -36,6 +36,7 @@ from cluster.model import (
     Model,
     Mpi,
     NetworkPlan,
+    Nightly,
     Node,
     Ntp,
     Operator,
@@ -70,6 +71,7 @@ __all__ = [
     "K3s",
     "Mpi",
     "NetworkPlan",
+    "Nightly",
     "Node",
     "Ntp",
     "Opening",
@@ -104,6 +106,7 @@ SECTIONS: dict[str, type[Model]] = {
     "tools": Tools,
     "k3s": K3s,
     "backup": Backup,
+    "nightly": Nightly,
     "power": Power,
 }
 NAMED: dict[str, type[Model]] = {"groups": Group, "nodes": Node, "artifacts": Artifact, "profiles": Profile}
@@ -300,6 +303,7 @@ def _top() -> tuple[str, ...]:
         "authority",
         "tools",
         "backup",
+        "nightly",
         "power",
         *OPTIONAL,
     )

@@ -318,6 +318,14 @@ class Backup(Model):
     keep: Annotated[int, BeforeValidator(f.whole(1, 366))]
 
 
+class Nightly(Model):
+    """The specs, run by the deployer: at what time of day, how many nights are kept, how long they may take (s)."""
+
+    at: Annotated[str, BeforeValidator(f.pattern(r"([01]\d|2[0-3]):[0-5]\d", "write a time of day such as 03:30"))]
+    keep: Annotated[int, BeforeValidator(f.whole(1, 366))]
+    limit: Annotated[float, BeforeValidator(f.whole_duration(60, 36_000))]
+
+
 class K3s(Model):
     """K3s on the compute nodes: who serves, who joins, and the artifacts that it is installed from.
 
@@ -497,6 +505,7 @@ class Inventory(Model):
     distcc: Distcc
     authority: Authority
     backup: Backup
+    nightly: Nightly
     k3s: K3s | None = None
     tools: Tools
     power: Power

@@ -130,7 +130,7 @@ def mirror(site: Site, vanilla: Path, provision: Path, say: Say) -> Path:
 
     Each group is resolved with base against the image's own package state, as a node will resolve it.
     """
-    lists, locks = package_lists(provision), sorted(provision.glob("*/wheels.txt"))
+    lists, locks = package_lists(provision), sorted(provision.glob("*/wheels*.txt"))
     key = digest([vanilla.name, *(" ".join([group, *names]) for group, names in lists.items()), *locks])
     with built(site.mirrors, key) as (done, part):
         if part is None:

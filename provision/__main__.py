@@ -17,7 +17,7 @@ from cluster import journal, power, secrets
 from cluster.errors import ClusterError, InputError
 from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory
-from provision import k3s, maintenance, render, show, signed
+from provision import harness, k3s, maintenance, render, show, signed
 from provision.order import Provisioning, targets
 from provision.settle import settle
 
@@ -161,6 +161,7 @@ def write_bundle(inventory: Inventory, names: Sequence[str], folder: Path) -> in
     pins = HostKeys(inventory.state / "known_hosts").pins(node.name, str(node.address))
     seen = next((f"{pin.type} {pin.key}" for pin in pins), None)
     files = render.bundle(inventory, node, made) | signed.files(inventory, node, made, seen)
+    files |= harness.files(inventory, node)
     for path, content in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)

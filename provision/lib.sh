@@ -212,7 +212,7 @@ ensure_wheels() {
   python3 -m venv --clear "$1"
   "$1/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --no-cache-dir --require-hashes \
     "${from[@]}" -r "$2"
-  cp -- "$2" "$1/made-from"
+  install -m 0644 -- "$2" "$1/made-from"
 }
 
 # in_packages NAME: whether some package list of this node names it.

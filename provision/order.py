@@ -25,7 +25,7 @@ from cluster.inventory import Inventory
 from cluster.node import Fleet, Node
 from cluster.secrets import Secrets
 from cluster.wait import Deadline, WaitTimeout, until
-from provision import k3s, render, runner, signed
+from provision import harness, k3s, render, runner, signed
 from provision.runner import Line, Outcome
 
 ALL = "all"
@@ -231,7 +231,10 @@ class Provisioning:
             link, installed = self._reach(node, files[render.AUTHORITY])
             self.say(name, Line("note", "connected"))
             lines = self._first_contact(name, "the authority") if installed else []
-            files |= signed.files(self.inventory, self.inventory.nodes[name], self.secrets, link.host_key())
+            plan = self.inventory.nodes[name]
+            files |= signed.files(self.inventory, plan, self.secrets, link.host_key()) | harness.files(
+                self.inventory, plan
+            )
             if not self.check:
                 self._bring(name, link)
             lines += runner.run(link, files, check=self.check, say=partial(self._heard, name))

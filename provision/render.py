@@ -29,7 +29,7 @@ BASE = "base"  # the room of every node
 COMMON = ("lib.sh", "run.sh")
 OPENWRT = "openwrt"  # the room of every router: one script, because nothing of base is for its system
 PACKAGES = "packages*.txt"
-WHEELS = "wheels.txt"
+WHEELS = "wheels*.txt"
 LAST = "90"
 LATE = "99"  # from here on, steps run once every node is done
 AUTHORITY = "base/ca.pub"  # what first contact installs, too
@@ -118,9 +118,7 @@ def bundle(
             if path.suffix == ".j2":
                 text = environment.get_template(name).render(values, managed=managed(inventory, name))
                 files[name.removesuffix(".j2")] = text.encode()
-            elif path.is_file() and (
-                within or path.suffix == ".sh" or path.name == "wheels.txt" or path.match(PACKAGES)
-            ):
+            elif path.is_file() and (within or path.suffix == ".sh" or path.match(WHEELS) or path.match(PACKAGES)):
                 files[name] = path.read_bytes()
     source = managed(inventory, "render.py")
     files["steps"] = _lines(f"# {source}", *order)

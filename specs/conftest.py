@@ -11,7 +11,7 @@ from specs.base import looks as base
 from specs.compute import kube as kubes
 from specs.compute import looks as compute
 from specs.deployer import looks as deployer
-from specs.deployer import tools
+from specs.deployer import nights, tools
 from specs.lanservices import booting, webs
 from specs.lanservices import looks as seen
 from specs.looks import Looks, Place, look
@@ -23,6 +23,7 @@ bootstrap_offers = look(openwrt.bootstrap_offers, 2.5)
 bootp_replies = look(booting.bootp_replies)
 boots = look(booting.boots)
 clocks = look(seen.clocks)
+a_few_there = look(nights.a_few_there, 10.0, heavy=True)
 all_checks = look(checks.all_checks, 1.0)
 all_doors = look(base.all_doors)
 all_facts = look(base.all_facts)
@@ -37,11 +38,13 @@ dhcp_offers = look(seen.dhcp_offers, 2.5)
 dhcp_peers = look(seen.dhcp_peers, 0.2)
 dhcp_pools = look(seen.dhcp_pools, 1.0)
 dhcp_reservations = look(seen.dhcp_reservations, 1.5)
+harnesses = look(nights.harnesses, 2.0)
 herds = look(compute.herds, 5.0, heavy=True)
 http_pages = look(webs.http_pages)
 http_webs = look(webs.http_webs)
 kube = look(kubes.kube, 2.0)
 mpi_job = look(compute.mpi_job, 6.0, heavy=True)
+night_pages = look(nights.night_pages)
 ntp_replies = look(seen.ntp_replies)
 router_doors = look(openwrt.router_doors)
 router_names = look(openwrt.router_names)

@@ -14,6 +14,8 @@
   Ids are the value's `name` if it has one, else str(value).
 - `@pytest.mark.slow`: takes its time, but no service away; runs only with --slow.
 - `@pytest.mark.disruptive`: takes a service away; runs last, and only with --disruptive.
+- `@pytest.mark.outside("why")`: it can be seen only from a machine that is no node of the cluster; on one of them
+  (`--from psi`) it is skipped with that reason.  With `own=True`, only where it is about that node itself.
 - `@pytest.mark.semantics("dns-serials")`: the spec stands for these lines of specs/semantics.py.
 
 `node` and `host` are of module scope: a module's fixture may read a node once and serve all of the module's
@@ -62,6 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--profile", metavar="NAME", help="whose timers the nodes have (default: production)")
     group.addoption("--disruptive", action="store_true", help="also run the specs that take services away for a while")
     group.addoption("--slow", action="store_true", help="also run the specs that take long: a scan of all ports")
+    group.addoption("--from", dest="from_node", metavar="NODE", help="run them on the deployer, and fetch their record")
     group.addoption("--no-report", action="store_true", help="record nothing under reports/runs")
 
 
@@ -71,6 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "each(argument, values): one spec for each of values(inventory[, node])",
         "slow: takes its time, a second or more for each node; needs --slow",
         "disruptive: takes a service away for a while; needs --disruptive",
+        "outside(why, own=False): cannot be seen from a node of the cluster; with own, from the node it is about",
         "semantics(*keys): the spec stands for these lines of specs/semantics.py",
     ):
         config.addinivalue_line("markers", line)
@@ -88,6 +92,12 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         if not config.getoption("collectonly"):
             _refuse_while_faulty(model)
             _join_lan(config, model)
+            if place := config.getoption("from_node"):
+                from specs import away
+
+                given = config.invocation_params
+                there = away.words([str(word) for word in given.args], given.dir, config.rootpath)
+                return away.run(model, place, there, config.rootpath / "reports" / "runs")
     except ClusterError as error:
         print(error, file=sys.stderr)
         return error.exit_code

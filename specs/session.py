@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from cluster import here
 from cluster.errors import InputError
 from specs import semantics
 from specs.gate import GONE, Gate
@@ -35,6 +36,7 @@ class SpecRun:
         self.inventory = inventory
         self._specs = config.rootpath / "specs"
         self.gate = Gate(inventory)
+        self._place = here.node(inventory)
         self._record: Record | None = None
         self._report: Path | None = None
         self._left_out: dict[str, int] = {}
@@ -45,13 +47,14 @@ class SpecRun:
             return
         self.gate.connect()
         if not self.config.getoption("no_report"):
-            nodes = self.inventory.nodes.values()
+            nodes, place = self.inventory.nodes.values(), self._place
             self._record = Record(
                 self.config.rootpath / "reports" / "runs",
                 {node.name: node.group for node in nodes},
                 {
                     "command": shlex.join(["pytest", *self.config.invocation_params.args]),
                     "cluster": self.inventory.cluster.name,
+                    "place": place.name if place else self.inventory.network.operator.name,
                     "profile": self.inventory.profile,
                     "nodes": [{"name": n.name, "group": n.group, "address": str(n.address)} for n in nodes],
                 },
@@ -145,10 +148,19 @@ class SpecRun:
             reason = self.gate.why_not(name) if name is not None else None
         except InputError as error:
             pytest.exit(str(error), returncode=error.exit_code)
+        if why := self._unseen(item, name):
+            pytest.skip(why)
         if name is not None and reason is not None:
             if self.gate.first(name):
                 pytest.fail(reason, pytrace=False)
             pytest.skip(reason)
+
+    def _unseen(self, item: pytest.Item, name: str | None) -> str | None:
+        """Why a spec cannot be judged from this machine, where that is a node of the cluster itself."""
+        for marker in item.iter_markers("outside"):
+            if self._place is not None and (name == self._place.name or not marker.kwargs.get("own", False)):
+                return f"cannot be seen from {self._place.name}: {marker.args[0]}"
+        return None
 
     def _node_of(self, item: pytest.Item) -> str | None:
         callspec = getattr(item, "callspec", None)

@@ -12,6 +12,7 @@ import importlib
 from types import ModuleType
 from typing import Protocol, cast
 
+from cluster import here
 from cluster.errors import InputError, Refused
 from cluster.inventory import Inventory
 
@@ -76,8 +77,10 @@ def enter(inventory: Inventory) -> None:
     """Become a host on the cluster's LAN, if the driver knows how; call it before threads and sockets.
 
     With the lab this re-executes the program under sudo when it is not root, so call it with the real standard
-    streams in place, and first thing.
+    streams in place, and first thing.  A node of the cluster is on its LAN already.
     """
+    if here.node(inventory) is not None:
+        return
     become = getattr(_module(inventory), "enter", None)
     if become is not None:
         become(inventory)

@@ -12,7 +12,7 @@ for folder in "" /bin /etc /proc; do ensure_dir "$HTTP_CHROOT$folder" 0755 root:
 if [ -z "$CHECK" ] || [ -x /bin/busybox ]; then
   install_file /bin/busybox "$HTTP_CHROOT/bin/busybox" 0755 root:root
 fi
-for name in sh hostname date uptime uname awk id; do ensure_link busybox "$HTTP_CHROOT/bin/$name"; done
+for name in sh hostname date uptime uname awk id cat; do ensure_link busybox "$HTTP_CHROOT/bin/$name"; done
 for file in passwd group; do
   { grep -E "^(root|$LOGIN|$HTTP_USER):" "/etc/$file" || [ -n "$CHECK" ]; } >"$BUNDLE/$file"
   install_file "$BUNDLE/$file" "$HTTP_CHROOT/etc/$file" 0644 root:root
@@ -24,6 +24,7 @@ for folder in "" /cgi-bin /reports /static /static/img; do ensure_dir "$www$fold
 install_file "$BUNDLE/lanservices/bbhttpd-index.html" "$www/index.html" 0644 "$LOGIN:$LOGIN"
 install_file "$BUNDLE/lanservices/bbhttpd-logo.svg" "$www/static/img/logo.svg" 0644 "$LOGIN:$LOGIN"
 install_file "$BUNDLE/lanservices/bbhttpd-hello" "$www/cgi-bin/hello" 0755 "$LOGIN:$LOGIN"
+install_file "$BUNDLE/lanservices/bbhttpd-nights" "$www/cgi-bin/nights" 0755 "$LOGIN:$LOGIN"
 
 # A program that needs libraries does not run in there at all.
 check_bbhttpd() {

@@ -69,6 +69,7 @@ def reachable(node: Node, facts: Facts) -> dict[tuple[str, int], str]:
     return {(one.protocol, one.port): one.process for one in facts.listeners if not one.local}
 
 
+@pytest.mark.outside("the specs that run there ask by UDP themselves", own=True)
 def test_only_the_groups_services_can_be_reached(node: Node, facts: Facts, inventory: Inventory) -> None:
     """A daemon that nobody asked for is a door that nobody watches."""
     group = inventory.node(node.name).group

@@ -9,6 +9,7 @@ from cluster.node import Node
 
 
 @pytest.mark.group("*")
+@pytest.mark.outside("no computer hears its own answers", own=True)
 def test_the_address_belongs_to_the_node_alone(
     node: Node, arp_owners: dict[str, frozenset[str]], inventory: Inventory
 ) -> None:

@@ -20,6 +20,7 @@ def test_nothing_but_sshd_listens_on_tcp(node: Node, facts: Facts) -> None:
     assert not others, f"{node.name} also serves: {', '.join(others)}"
 
 
+@pytest.mark.outside("the specs that run there ask by UDP themselves", own=True)
 def test_nothing_listens_on_udp(node: Node, facts: Facts) -> None:
     others = [
         f"{one.process or 'the kernel'} on {one.address}:{one.port}"

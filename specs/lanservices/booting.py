@@ -42,6 +42,8 @@ echo ==
 ps -C in.tftpd -o user=,pid= | while read -r user pid; do echo "$user $(readlink "/proc/$pid/root")"; done
 """
 
+FROM_ANOTHER_PORT = "its firewall lets in no answer from another port than was asked, as a TFTP server's are"
+
 
 def addresses_of(inventory: Inventory) -> dict[str, str]:
     """Where clients ask: each LAN services node by its own address, and the floating one, by name."""

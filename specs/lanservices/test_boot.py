@@ -14,7 +14,7 @@ from cluster.inventory import Inventory
 from cluster.node import Node
 from cluster.probes import tftp
 from cluster.probes.dhcp_packet import Reply
-from specs.lanservices.booting import Boot
+from specs.lanservices.booting import FROM_ANOTHER_PORT, Boot
 from specs.lanservices.looks import must, servers
 
 pytestmark = pytest.mark.group("lanservices")
@@ -93,6 +93,7 @@ def test_the_boot_server_is_on_the_clients_own_network(boot: Boot, node: Node, i
     assert mask == str(inventory.network.cidr.netmask), f"{node.name} tells a boot ROM the mask {mask!r}"
 
 
+@pytest.mark.outside(FROM_ANOTHER_PORT)
 def test_a_boot_rom_without_a_folder_of_its_own_goes_on(boot: Boot, node: Node) -> None:
     """It looks there first, and only error 1 sends it to the common files."""
     told = boot.own_folder
@@ -100,6 +101,7 @@ def test_a_boot_rom_without_a_folder_of_its_own_goes_on(boot: Boot, node: Node) 
 
 
 @pytest.mark.semantics("tftp-boot-server", "tftp-boot-tries")
+@pytest.mark.outside(FROM_ANOTHER_PORT)
 def test_a_boot_rom_gets_its_file(boot: Boot, node: Node, inventory: Inventory) -> None:
     file = must(boot.file)
     name = boot.lease.options.get("bootfile-name")

@@ -15,7 +15,7 @@ from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.node import Node
 from cluster.probes import tftp
-from specs.lanservices.booting import Serving, addresses_of
+from specs.lanservices.booting import FROM_ANOTHER_PORT, Serving, addresses_of
 from specs.lanservices.looks import must
 
 Files = dict[tuple[str, str], tftp.File | ClusterError]
@@ -52,6 +52,7 @@ def at_each_door(*paths: str) -> Callable[[Inventory], list[Asked]]:
     return lambda inventory: [Asked(d, path.format(inventory)) for d in doors(inventory) for path in paths]
 
 
+pytestmark = pytest.mark.outside(FROM_ANOTHER_PORT)
 at_each_address = pytest.mark.each("door", doors)
 
 

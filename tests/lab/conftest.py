@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import power
+from cluster import power, tree
 from cluster.health import Health
 from cluster.inventory import PRODUCTION, Inventory, load
 from cluster.node import Fleet
@@ -96,10 +96,19 @@ def _ready(model: Inventory) -> Inventory:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _must("lab", "--inventory", model.path, "up")
         with _on_lan(model), Fleet(model, first_contact=True) as nodes:
-            fit = all(check.ok for check in Health(model, nodes).look(model.nodes))
+            fit = all(check.ok for check in Health(model, nodes).look(model.nodes)) and _same_harness(model, nodes)
         if not fit:
             _must("provision", "--inventory", model.path, "all")
     return model
+
+
+def _same_harness(model: Inventory, nodes: Fleet) -> bool:
+    """Whether the deployer was given the project as it is now: a snapshot can be older than what was edited since."""
+    wanted = tree.manifest(tree.files(ROOT, model.path))
+    found = nodes.each(
+        lambda node: node.get(f"{tree.HOME}/{tree.MANIFEST}").decode(), [node.name for node in model.group("deployer")]
+    )
+    return all(text == wanted for text in found.values())
 
 
 @pytest.fixture(scope="module")

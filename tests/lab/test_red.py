@@ -26,6 +26,7 @@ from tests.red import (
     base,
     compute,
     deployer,
+    deployer_nights,
     deployer_tools,
     dhcp,
     dns,
@@ -54,6 +55,7 @@ ALL = (
     *k3s.ROUNDS,
     *deployer.ROUNDS,
     *deployer_tools.ROUNDS,
+    *deployer_nights.ROUNDS,
 )
 ROUNDS = tuple(sorted(ALL, key=lambda chosen: chosen.profile != PRODUCTION))  # nodes are given other timers once
 

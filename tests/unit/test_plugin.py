@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 import specs.session  # noqa: F401 (kept loaded between the runs below)
-from cluster import record
+from cluster import here, record
 from specs.recording import Result, junit
 from tests.unit.sshd import PRIVSEP, SSHD, Sshd
 
@@ -396,3 +396,35 @@ def test_a_node_that_is_up_is_given_to_its_specs_over_one_connection(bench: Benc
 def test_junit_xml_can_be_read_whatever_was_recorded(results: list[Result]) -> None:
     suite = ElementTree.fromstring(junit(results).encode())[0]
     assert len(suite) == len(results)
+
+
+def test_what_cannot_be_seen_from_a_node_is_skipped_there_and_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On psi, which this machine is taken for by its network card."""
+    card = bench.folder / "net" / "eth0"
+    card.mkdir(parents=True)
+    (card / "address").write_text("b8:27:eb:00:00:05\n")
+    bench.spec(
+        """
+        import pytest
+
+        @pytest.mark.outside("it is deaf")
+        def test_far(): pass
+
+        @pytest.mark.each("other", lambda inventory: ["x"])
+        def test_near(other): pass
+        """
+    )
+    assert "2 passed" in bench.run("specs/", "-v").stdout
+    monkeypatch.setattr(here, "INTERFACES", bench.folder / "net")
+    there = bench.run("specs/", "-v")
+    assert "1 passed, 1 skipped" in there.stdout and "cannot be seen from psi: it is deaf" in there.stdout
+
+
+@pytest.mark.parametrize("name", ["alpha", "nobody"])
+def test_specs_are_only_run_from_where_the_harness_is(bench: Bench, name: str) -> None:
+    bench.spec("def test_it(): pass")
+    done = bench.run_apart((), "specs/", "--from", name)
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"--from {name}: the harness is only on psi; name that one"
