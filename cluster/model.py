@@ -295,11 +295,14 @@ class Distcc(Model):
     nice: Annotated[int, BeforeValidator(f.whole(0, 19))]
 
 
+TimeOfDay = Annotated[str, BeforeValidator(f.pattern(r"([01]\d|2[0-3]):[0-5]\d", "write a time of day such as 02:30"))]
+
+
 class Authority(Model):
     """Who signs for the cluster: how long its certificates live, in seconds, and what they are for.
 
-    `sources`: where the login user's certificates may be used from; none means anywhere.  `serves`: what the
-    deployer serves by TLS, a certificate each.
+    `renews`: when the deployer looks each day for what is near its end.  `sources`: where the login user's certificates
+    may be used from; none means anywhere.  `serves`: what the deployer serves by TLS, a certificate each.
     """
 
     user: Annotated[float, BeforeValidator(f.whole_duration(3600, 31_536_000))]
@@ -307,6 +310,7 @@ class Authority(Model):
     host: Annotated[float, BeforeValidator(f.whole_duration(86_400, 315_360_000))]
     root: Annotated[float, BeforeValidator(f.whole_duration(86_400, 1_577_880_000))]
     leaf: Annotated[float, BeforeValidator(f.whole_duration(3600, 31_536_000))]
+    renews: TimeOfDay
     serves: Annotated[tuple[f.Label, ...], f.Unique]
     sources: Annotated[tuple[f.Network, ...], f.Unique] = ()
 
@@ -314,7 +318,7 @@ class Authority(Model):
 class Backup(Model):
     """The deployer's nightly archive: at what time of day, and how many are kept."""
 
-    at: Annotated[str, BeforeValidator(f.pattern(r"([01]\d|2[0-3]):[0-5]\d", "write a time of day such as 02:30"))]
+    at: TimeOfDay
     keep: Annotated[int, BeforeValidator(f.whole(1, 366))]
 
 

@@ -41,6 +41,8 @@ for service; do
 done
 section signed; runuser -u "$user" -- /opt/cluster/bin/rpi-sign 'a spec' SECONDS <"/etc/ssh/ssh_host_ed25519_key.pub"
 section now; date +%s
+section renewal; systemctl show -P ActiveState -P UnitFileState rpi-renew.timer
+section renewed; systemctl show -P Result rpi-renew.service; stat -c %Y /var/lib/rpicluster/renewed
 section timer; systemctl show -P ActiveState -P UnitFileState rpi-backup.timer
 section last; cat "/opt/cluster/backup/$name/last-good"
 file=$(sed -n 's/^file: //p' "/opt/cluster/backup/$name/last-good")

@@ -16,6 +16,8 @@ from specs.lanservices.looks import must
 
 pytestmark = pytest.mark.group("deployer")
 
+OLDEST_S = 2 * 86400  # a night was missed
+
 
 @pytest.fixture(scope="module")
 def deployer(node: Node, deployers: dict[str, Deployer | ClusterError]) -> Deployer:
@@ -88,6 +90,23 @@ def test_the_certificate_lasts(
     record_property("days left", round(left, 1))
     wanted = inventory.authority.leaf * credentials.RENEWED_AT / 2 / 86400
     assert left > wanted, f"{node.name}: {service}'s certificate ends in {left:.1f} days: provision it again"
+
+
+def test_the_next_renewal_is_due(node: Node, deployer: Deployer) -> None:
+    found = deployer.lines("renewal")
+    assert found == ["active", "enabled"], f"{node.name}: rpi-renew.timer is {' and '.join(found)}"
+
+
+def test_the_last_renewal_went_well(
+    node: Node, deployer: Deployer, record_property: Callable[[str, object], None]
+) -> None:
+    """Of all nodes, and less than two nights ago; how many days are left is asked where the certificate is."""
+    result, when = (*deployer.lines("renewed"), "", "")[:2]
+    assert result == "success", f"{node.name}: the last renewal ended as {result}: `journalctl -u rpi-renew`"
+    assert when.isdigit(), f"{node.name}: nothing was ever renewed: {when}"
+    age = int(deployer.lines("now")[0]) - int(when)
+    record_property("age in hours", round(age / 3600, 1))
+    assert age < OLDEST_S, f"{node.name}: the last renewal was {age / 3600:.0f} hours ago"
 
 
 def test_the_operators_certificate_lasts(inventory: Inventory, record_property: Callable[[str, object], None]) -> None:

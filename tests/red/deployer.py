@@ -7,6 +7,7 @@ from tests.breaking import Break, Round
 AUTHORITY, BACKUP = "deployer/test_authority.py::test_", "deployer/test_backup.py::test_"
 CA, SECRETS, LAST = "/home/pi/.ssh/my-ssh-ca", "/root/rpicluster/secrets", "/opt/cluster/backup/psi/last-good"
 TLS = "/etc/ssl/rpicluster"
+RENEWED, DROP_IN = "/var/lib/rpicluster/renewed", "/run/systemd/system/rpi-renew.service.d"
 # A leaf that somebody else signed, for a day.
 FOREIGN_LEAF = (
     f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=red "
@@ -37,6 +38,17 @@ ROUNDS = (
                 },
             ),
             Break(
+                "a renewal that fails, and is never tried again", "psi", files=(RENEWED,),
+                do=f"mkdir -p {DROP_IN}; printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >{DROP_IN}/red.conf; "
+                "systemctl daemon-reload; systemctl stop rpi-renew.timer; ! systemctl start rpi-renew",
+                undo=f"rm -r {DROP_IN}; systemctl daemon-reload; systemctl reset-failed rpi-renew; "
+                "systemctl start rpi-renew.timer",
+                red={
+                    f"{AUTHORITY}the_next_renewal_is_due[psi]": "psi: rpi-renew.timer is inactive and enabled",
+                    f"{AUTHORITY}the_last_renewal_went_well[psi]": "psi: the last renewal ended as exit-code",
+                },
+            ),
+            Break(
                 "a backup of long ago, of others, and not as it was written", "psi", files=(LAST,),
                 do=f"file=$(sed -n 's/^file: //p' {LAST}); cp -a $file /run/kept-backup; echo more >>$file; "
                 f"sed -i 's/^made: .*/made: 1700000000/; s/^authority: .*/authority: SHA256:red/' {LAST}; "
@@ -54,9 +66,13 @@ ROUNDS = (
         ),
     ),
     Round(
-        "deployer: a backup that cannot be read",
-        ("specs/deployer/test_backup.py",),
+        "deployer: a backup that cannot be read, and a renewal of long ago",
+        ("specs/deployer/test_authority.py", "specs/deployer/test_backup.py"),
         (
+            Break(
+                "a renewal of long ago", "psi", files=(RENEWED,), do=f"touch -d '3 days ago' {RENEWED}",
+                red={f"{AUTHORITY}the_last_renewal_went_well[psi]": "psi: the last renewal was 72 hours ago"},
+            ),
             Break(
                 "another passphrase", "psi", files=(LAST,),
                 do="mkdir -m 700 /run/red-gpg; echo red >/run/red-gpg/p; echo red | "
