@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from cluster import authority, credentials, secrets
+from cluster import authority, credentials, secrets, tls
 from cluster.authority import Authority
 from cluster.errors import AuthenticationFailed
 from cluster.inventory import Inventory
@@ -91,6 +92,26 @@ def test_a_revoked_laptop_is_refused_by_every_node_and_a_new_one_is_not(inventor
     finally:
         made.revocations.unlink()
         provision(inventory, "renew")
+
+
+def test_psi_renews_what_is_near_its_end(inventory: Inventory, fleet: Fleet) -> None:
+    """By itself, as every night: a node's certificate by SSH, and one of its own by TLS."""
+    gamma, psi, day = fleet["gamma"], fleet["psi"], 86400.0
+    host, leaf = "/etc/ssh/ssh_host_ed25519_key-cert.pub", f"/etc/ssl/{inventory.cluster.name}/reports"
+    key, names = gamma.get("/etc/ssh/ssh_host_ed25519_key.pub").decode(), credentials.host_names(inventory, "gamma")
+    short = credentials.trusted(inventory).sign(key, "host", names, identity=inventory.fqdn("gamma"), seconds=day)
+    gamma.put(f"{short}\n".encode(), host, sudo=True)
+    plan = inventory.model_copy(update={"authority": inventory.authority.model_copy(update={"leaf": day})})
+    root = secrets.ensure(inventory).tls_authority
+    pair = tls.new_leaf(root.read_bytes(), root, plan, "psi", "reports")
+    psi.put(pair.key, f"{leaf}.key", mode=0o600, sudo=True)
+    psi.put(pair.chain, f"{leaf}.crt", sudo=True)
+
+    psi.run(["systemctl", "start", "rpi-renew"], sudo=True, deadline=150, check=True)
+    left = authority.read(gamma.get(host).decode()).days_left()
+    assert left > inventory.authority.host / day - 1, left
+    ends = tls.until(psi.get(f"{leaf}.crt")).timestamp()
+    assert ends - time.time() > inventory.authority.leaf - day
 
 
 #: What psi keeps for itself: NAME, a space, and something of it that is nowhere else.
