@@ -41,7 +41,7 @@ ROUNDS = (
                 "a renewal that fails, and is never tried again", "psi", files=(RENEWED,),
                 do=f"mkdir -p {DROP_IN}; printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >{DROP_IN}/red.conf; "
                 "systemctl daemon-reload; systemctl stop rpi-renew.timer; ! systemctl start rpi-renew",
-                undo=f"rm -r {DROP_IN}; systemctl daemon-reload; systemctl reset-failed rpi-renew; "
+                undo=f"rm -r {DROP_IN}; systemctl daemon-reload; systemctl stop rpi-renew; "
                 "systemctl start rpi-renew.timer",
                 red={
                     f"{AUTHORITY}the_next_renewal_is_due[psi]": "psi: rpi-renew.timer is inactive and enabled",
