@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -112,6 +113,23 @@ def test_psi_renews_what_is_near_its_end(inventory: Inventory, fleet: Fleet) -> 
     assert left > inventory.authority.host / day - 1, left
     ends = tls.until(psi.get(f"{leaf}.crt")).timestamp()
     assert ends - time.time() > inventory.authority.leaf - day
+
+
+FROM_PSI = """
+cd /opt/cluster/rpicluster
+rm -rf .state/secrets
+.venv/bin/python -m provision psi --check
+cd .state/secrets && sha256sum ssh_key deployer_key ssh_ca tls_ca vrrp_password
+"""
+
+
+def test_provisioning_on_psi_reads_its_secrets_from_the_store(inventory: Inventory, fleet: Fleet) -> None:
+    """And finds with them that nothing is to be done; routers know the key that it logs in with there."""
+    said = fleet["psi"].run(["bash", "-euc", FROM_PSI], deadline=120, check=True).text
+    found = {name: digest for digest, name in (line.split() for line in said.splitlines()[-5:])}
+    ours = secrets.ensure(inventory).folder
+    wanted = {name: hashlib.sha256((ours / name).read_bytes()).hexdigest() for name in found}
+    assert found == wanted | {"ssh_key": wanted["deployer_key"]}
 
 
 #: What psi keeps for itself: NAME, a space, and something of it that is nowhere else.

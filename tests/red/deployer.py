@@ -39,7 +39,7 @@ ROUNDS = (
             ),
             Break(
                 "a renewal that fails, and is never tried again", "psi", files=(RENEWED,),
-                do=f"mkdir -p {DROP_IN}; printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >{DROP_IN}/red.conf; "
+                do=f"mkdir -p {DROP_IN}; printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >{DROP_IN}/no.conf; "
                 "systemctl daemon-reload; systemctl stop rpi-renew.timer; ! systemctl start rpi-renew",
                 undo=f"rm -r {DROP_IN}; systemctl daemon-reload; systemctl stop rpi-renew; "
                 "systemctl start rpi-renew.timer",
