@@ -325,7 +325,7 @@ class Backup(Model):
 class Nightly(Model):
     """The specs, run by the deployer: at what time of day, how many nights are kept, how long they may take (s)."""
 
-    at: Annotated[str, BeforeValidator(f.pattern(r"([01]\d|2[0-3]):[0-5]\d", "write a time of day such as 03:30"))]
+    at: TimeOfDay
     keep: Annotated[int, BeforeValidator(f.whole(1, 366))]
     limit: Annotated[float, BeforeValidator(f.whole_duration(60, 36_000))]
 
