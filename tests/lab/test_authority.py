@@ -224,7 +224,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A cluster of psi, the pair and one compute node, provisioned."""
     with checkout(tmp_path_factory.mktemp("small"), WITHOUT) as copy:
         for words in (("lab", "up"), ("provision", "all")):
-            done = copy.module(*words, timeout=400)
+            done = copy.module(*words, timeout=600)
             assert done.returncode == 0, done.stdout + done.stderr
         yield copy
 
@@ -265,7 +265,7 @@ def test_psi_is_itself_again_from_its_backup(small: Checkout) -> None:
     assert small.lab("reflash", "psi").returncode == 0
     wrong = small.module("provision", "restore", "psi", str(archive), "--passphrase-file", str(small.root / "run"))
     assert wrong.returncode == 2 and "wrong passphrase" in wrong.stderr and not (folder / "ssh_ca").exists()
-    done = small.module("provision", "restore", "psi", str(archive), "--passphrase-file", str(passphrase), timeout=300)
+    done = small.module("provision", "restore", "psi", str(archive), "--passphrase-file", str(passphrase), timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ssh_ca: was missing, came back from the backup" in done.stdout
     assert on("psi", fingerprint) == before
