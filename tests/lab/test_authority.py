@@ -181,7 +181,8 @@ patterns=$(cat)
 {
   journalctl -q --no-pager -o cat
   find /var/log -type f ! -name '*.journal*' -exec cat {} +
-  find /var/lib/ara /opt/cluster/serverspec /opt/cluster/rpicluster/reports -type f ! -name settings.yaml -exec cat {} +
+  cd /opt && find cluster/serverspec cluster/rpicluster/reports chroot_bb/www -type f -exec cat {} +
+  find /var/lib/ara -type f ! -name settings.yaml -exec cat {} +
   redis-cli --scan | while read -r key; do redis-cli get "$key"; done
 } 2>/dev/null | grep -aFo -e "$patterns" | sort -u
 """
