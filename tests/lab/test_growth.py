@@ -53,7 +53,7 @@ def test_a_cluster_of_another_size_is_one_more_inventory(
     file, nodes = grown.path, len(grown.nodes)
     up_s, _ = run("lab", "--inventory", file, "up")
     provision_s, said = run("provision", "--inventory", file, "all", "--json")
-    assert {node["node"] for node in json.loads(said)["nodes"]} == set(grown.nodes)
+    assert {node["name"] for node in json.loads(said)["nodes"]} == set(grown.nodes)
 
     # What the better of two runs needs is what it costs; the first one starts what was never asked before.
     specs = ["pytest", "-q", "--no-report", "-p", "no:cacheprovider", f"--inventory={file}", "specs/"]
