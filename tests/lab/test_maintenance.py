@@ -51,7 +51,8 @@ def test_a_node_is_rebuilt_while_what_clients_notice_is_measured(inventory: Inve
     run = max((ROOT / "reports/runs").glob("*-chaos*"), key=lambda path: path.stat().st_mtime)
     assert about(run)["fault"]["fault"] == "during" and (run / "report.html").exists()
     claims = {e["claim"]: e["verdict"] for e in events(run) if e["kind"] == "claim"}
-    assert {"losing-zeta-vip", "losing-zeta-dhcp"} <= set(claims) and set(claims.values()) - {"not verified"} == {"held"}
+    assert {"losing-zeta-vip", "losing-zeta-dhcp"} <= set(claims)
+    assert set(claims.values()) - {"not verified"} == {"held"}  # of a K3s that is not there
     assert journal.entries(inventory.state) == ()
     until(
         lambda: all(c.ok for c in Health(inventory, fleet).look(inventory.nodes)),
