@@ -131,16 +131,16 @@ def lock(_: Context) -> None:
         must(f"{scratch}/bin/pip", "install", "--quiet", "uv")
         # No index in the files: each machine has its own.
         wheels = "provision/deployer/wheels"
-        for sources, locked, options in (
-            (["pyproject.toml"], "requirements.txt", ["--extra", "dev"]),
-            ([f"{wheels}.in"], f"{wheels}.txt", []),
-            (["pyproject.toml", f"{wheels}-harness.in"], f"{wheels}-harness.txt", []),
+        for source, locked, options in (
+            ("pyproject.toml", "requirements.txt", ["--extra", "dev"]),
+            (f"{wheels}.in", f"{wheels}.txt", []),
+            (f"{wheels}-harness.in", f"{wheels}-harness.txt", ["--constraint", "requirements.txt"]),
         ):
             must(
                 f"{scratch}/bin/uv", "pip", "compile", "--quiet", "--upgrade", "--universal",
                 "--python-version", "3.11", *options,
                 "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate",
-                *sources, "--output-file", locked,
+                source, "--output-file", locked,
             )  # fmt: skip
 
 

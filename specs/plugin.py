@@ -103,7 +103,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         return error.exit_code
     from specs.session import SpecRun
 
-    if _names_only_specs(config):
+    if _names_only_specs(config) and config.pluginmanager.has_plugin("hypothesispytest"):
         # It would import all of Hypothesis at the end, half a second, to say that nothing used it.
         config.pluginmanager.unregister(name="hypothesispytest")
     config.pluginmanager.register(SpecRun(config, model), SpecRun.NAME)
