@@ -43,7 +43,7 @@ systemctl --root="$root" --quiet mask systemd-udevd.service systemd-udev-trigger
   systemd-networkd-wait-online.service systemd-resolved.service systemd-pstore.service \
   console-getty.service getty.target apt-daily.timer apt-daily-upgrade.timer \
   dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-tmpfiles-clean.timer \
-  systemd-logind.service systemd-journal-flush.service systemd-tmpfiles-setup-dev.service systemd-remount-fs.service \
+  systemd-logind.service systemd-tmpfiles-setup-dev.service systemd-remount-fs.service \
   systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-firstboot.service \
   sys-kernel-debug.mount sys-kernel-config.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount \
   dev-hugepages.mount kmod-static-nodes.service modprobe@configfs.service modprobe@fuse.service \

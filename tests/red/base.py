@@ -56,10 +56,10 @@ ROUNDS = (
             ),
             Break(
                 "a journal that was tampered with", "zeta",
-                do="cd /var/log/journal/$(cat /etc/machine-id); cp system.journal red.journal; "
-                "printf red | dd of=red.journal bs=1 seek=100000 conv=notrunc status=none; "
-                "printf red | dd of=red.journal bs=1 seek=5000 conv=notrunc status=none",
-                undo="rm /var/log/journal/$(cat /etc/machine-id)/red.journal",
+                do="cd /var/log/journal/$(cat /etc/machine-id); cp system.journal system@red.journal; "
+                "printf red | dd of=system@red.journal bs=1 seek=100000 conv=notrunc status=none; "
+                "printf red | dd of=system@red.journal bs=1 seek=5000 conv=notrunc status=none",
+                undo="rm /var/log/journal/$(cat /etc/machine-id)/system@red.journal",
                 red={f"{CHECKS}the_check_is_not_critical[zeta-journal]": "zeta: journal: CRITICAL"},
             ),
             Break(
