@@ -34,6 +34,7 @@ PATIENT = 10  # `secs` of a client that has waited long: above any load balance 
 OFFER_WAIT_S = 2.5  # the server's ping takes 1 s (dhcpd(8)), and it may look for another address after it
 RELEASE_S = 0.5  # how long a release may take to be read by a busy server
 AGAIN_S = 1.0  # after so long without effect, a release is sent once more
+GIVEN_BACK_S = 10.0  # the peers agree on a released lease in half a second, and in 4 s on a machine that does too much
 CLOCK_WAIT_S = 15.0  # chrony's first burst of four takes 2 s each (chrony.conf(5), iburst)
 
 
@@ -157,7 +158,7 @@ def dhcp_leases(place: Place) -> Leases:
         return all(free(entries, address) for entries in files for address in ours)
 
     with suppress(WaitTimeout):  # the specs say which lease is still held
-        until(back, deadline=4.0, what="leases given back", every=0.1)
+        until(back, deadline=GIVEN_BACK_S, what="leases given back", every=0.1)
     return Leases(lives, read, failover)
 
 
