@@ -14,7 +14,7 @@ from typing import Any
 from chaos import campaign, guard, halt, healing, partner_down, show, story
 from chaos.arguments import BREAKING, parser
 from chaos.experiment import claims_about, prove
-from chaos.faults import FAULTS, Fault, Means
+from chaos.faults import FAULTS, Fault, Means, admit
 from chaos.outcome import Outcome
 from cluster import journal, power
 from cluster.errors import ClusterError
@@ -194,7 +194,7 @@ def nothing_done(options: argparse.Namespace, error: str) -> dict[str, Any]:
 def dry_run(inventory: Inventory, fleet: Fleet, fault: Fault, options: argparse.Namespace, talk: Talk) -> int:
     """Everything but the fault: the guard's checks, the claims, the undo."""
     journal.check(inventory.state)
-    fault.check(Means(inventory, fleet, power.driver(inventory), options.hold))
+    admit(fault, Means(inventory, fleet, power.driver(inventory), options.hold))
     talk(f"looking whether the cluster can lose {fault.losing}")
     proof = guard.look(Health(inventory, fleet), fault.nodes)
     for check in proof.checks:

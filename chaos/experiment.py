@@ -13,7 +13,7 @@ from pathlib import Path
 
 from chaos import guard, halt, journal, judge, recovery
 from chaos.canary import Canary
-from chaos.faults import Fault, Means, data
+from chaos.faults import Fault, Means, admit, data
 from chaos.interrupt import Interrupts
 from chaos.looking import expected, plan
 from chaos.observer import Observer
@@ -102,7 +102,10 @@ def prove(
             recorder.finish(status="failed", exit=getattr(error, "exit_code", 1), reason=str(error))
             raise
         status = "interrupted" if experiment.interrupted else outcome.verdict
-        recorder.finish(status=status, exit=outcome.exit_code, healed=outcome.healed, reason=outcome.reason)
+        passed = [check.title for check in outcome.overrode]
+        recorder.finish(
+            status=status, exit=outcome.exit_code, healed=outcome.healed, reason=outcome.reason, overrode=passed
+        )
         return outcome
 
 
@@ -130,11 +133,12 @@ class _Experiment:
         self.doubts: list[str] = []
         self.seconds: dict[str, float] = {}
         self.expected: Expected | None = None
+        self.overrode: tuple[Check, ...] = ()
         self._clients: dict[str, tuple[str, ...]] = {}
 
     def run(self, interrupts: Interrupts) -> Outcome:
         """From the guard to the verdict."""
-        self.fault.check(self.means)
+        admit(self.fault, self.means)
         proof = self._guard()
         look_at = plan(self.health, self.node)
         self._clients = {"dns": look_at.dns_servers, "ntp": look_at.ntp_servers}
@@ -179,6 +183,7 @@ class _Experiment:
         if not self.force:
             proof.demand()
         elif proof.failed:
+            self.overrode = proof.failed
             self.say(f"--force passes over: {guard.story(proof.failed)}")
         return proof
 
@@ -255,6 +260,9 @@ class _Experiment:
 
     def _undo(self, proof: guard.Proof) -> tuple[Check, ...]:
         self.recorder.event("phase", name="recovery")
+        with suppress(ClusterError):  # who cannot be asked has not undone it for all we know
+            if "held" in self.seconds and (why := self.fault.ended(self.means)):
+                self.doubts.append(f"it did not last to its end: {why}")
         self.say(f"undoing: {self.fault.undoing}")
         began, ended = recovery.undo(self.means, [self.fault])
         self._record_fault("undone", began, ended)
@@ -308,6 +316,7 @@ class _Experiment:
             self.inventory.profile,
             owners,
             self.interrupted,
+            self.overrode,
         )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chaos import guard, journal, recovery
-from chaos.faults import Fault, Means, PowerOff, from_data
+from chaos.faults import Fault, Means, PowerOff, Skew, Starve, from_data
 from chaos.faults.on_node import sweep
+from chaos.faults.skew import CHRONY, forget
 from chaos.interrupt import Interrupts
 from cluster import power
 from cluster.errors import ClusterError, InputError, NotUndone
@@ -54,11 +55,17 @@ def _healed(means: Means, faults: dict[Fault, None], say: Say) -> tuple[Check, .
     """Undo, and prove; raises NotUndone with what could not be proven."""
     recovery.undo(means, faults)
     health = Health(means.inventory, means.fleet)
-    for name, trouble in means.fleet.each(sweep).items():
-        if isinstance(trouble, ClusterError):  # it has no power yet to answer with, or it never will: proven below
-            say(f"{name}: not asked for undos that wait there: {trouble}")
+    for name, found in means.fleet.each(sweep).items():
+        if isinstance(found, ClusterError):  # it has no power yet to answer with, or it never will: proven below
+            say(f"{name}: not asked for undos that wait there: {found}")
+        else:
+            for what in found:
+                say(f"{name}: undone there: {what}")
+                if what.startswith(f"{Skew.kind} {name} {CHRONY} "):
+                    forget(means, name)
     say("waiting until every node and every service is proven back")
     checks = _all_good(recovery.prove(health, means.inventory.nodes))
+    Starve().undo(means)  # those of a machine whose journal is not here
     if given := recovery.give_back_leases(health):
         say(f"gave back {given} leases of synthetic clients")
     return (*checks, *_all_good(recovery.residue(health, means.inventory.nodes)))

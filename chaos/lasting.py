@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
 from chaos import guard, halt, journal, recovery
-from chaos.faults import Fault, Means, data
+from chaos.faults import Fault, Means, admit, data
 from chaos.interrupt import Interrupts
 from cluster import power
 from cluster.errors import ClusterError, NotUndone
@@ -44,7 +44,7 @@ def lasting(
     with journal.held(inventory.state, command):
         check_undone(inventory.state)
         for fault in faults:
-            fault.check(means)
+            admit(fault, means)
         guard.look(health, names).demand()
         before = recovery.failed_units(health, health.pair)
         written = []

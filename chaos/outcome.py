@@ -34,6 +34,8 @@ class Outcome:
     owners: Ownership | None = None
     """How long the floating address was nobody's, and how long two nodes'."""
     interrupted: bool = False
+    overrode: tuple[Check, ...] = ()
+    """What the guard found wrong, and `--force` passed over."""
 
     @property
     def exit_code(self) -> int:
@@ -52,4 +54,5 @@ class Outcome:
             "claims": [claim.as_json() for claim in self.claims],
             **(self.owners.as_json() if self.owners is not None else {"gap_s": None, "overlap_s": None}),
             "reason": self.reason,
+            "overrode": [vars(check) for check in self.overrode],
         }

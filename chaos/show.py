@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from chaos import halt, judge
+from chaos import guard, halt, judge
 from chaos.campaign import Proof, Trial
 from chaos.faults import FAULTS
 from chaos.outcome import Outcome
@@ -54,6 +54,8 @@ def outcome(found: Outcome) -> None:
     print(f"verdict: {found.verdict}{_under(found.profile)}")
     if found.reason:
         print(found.reason)
+    if found.overrode:
+        print(f"--force passed over: {guard.story(found.overrode)}")
 
 
 def proof(found: Proof, profile: str) -> None:

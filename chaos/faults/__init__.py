@@ -11,7 +11,7 @@ from typing import Any
 
 from chaos.faults.block import MATCHES, Block
 from chaos.faults.during import During
-from chaos.faults.fault import Fault, Kind, Means
+from chaos.faults.fault import Fault, Kind, Means, admit
 from chaos.faults.hang import Hang
 from chaos.faults.link import Partition, Unplug
 from chaos.faults.lossy import Delay, Duplicate, Lose
@@ -60,6 +60,7 @@ __all__ = [
     "TimeSource",
     "Unplug",
     "Wake",
+    "admit",
     "data",
     "from_data",
 ]
@@ -117,7 +118,7 @@ FAULTS: Mapping[str, Kind] = {
     ),
     Spoil.kind: Kind(_NODE, "add a line that is no record to the zone of the primary", lambda a: Spoil(*a)),
     Stranger.kind: Kind(_NODE, "give a node an address outside of the LAN", lambda a: Stranger(*a)),
-    Wake.kind: Kind(_NODE, "let the router serve addresses and names again", lambda a: Wake(*a)),
+    Wake.kind: Kind(_NODE, "let the router serve addresses and names again", lambda a: Wake(*a), claimed=True),
     TimeSource.kind: Kind(("NODE", "ADDRESS"), "let a node ask one more server for the time", lambda a: TimeSource(*a)),
     During.kind: Kind(
         ("NODE", "COMMAND"),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from cluster.errors import Refused
 from cluster.inventory import Inventory
 from cluster.node import Fleet
 from cluster.power import PowerDriver
@@ -23,13 +24,26 @@ class Means:
 
 
 PATIENCE_S = 90.0
-"""How long an undo may fail, s: a Pi B+ boots in 40 s, and what is cut off comes back by itself within 63 s."""
+"""How long an undo may fail, s: a Pi B+ boots in 40 s, and what is cut off comes back by itself within 66 s."""
+LONGEST_S = 3600.0
+"""How long a fault lasts at most that nothing but its command undoes."""
+
+
+def admit(fault: Fault, means: Means) -> None:
+    """Return where a fault can be done here, for as long as it is meant to last; raises Refused and InputError.
+
+    One that would end by itself before its time is refused: what is measured after that would be no fault's doing.
+    """
+    if means.hold_s > fault.longest_s:
+        raise Refused(f"{fault.kind}: it lasts {fault.longest_s:g} s at most; name a shorter time")
+    fault.check(means)
 
 
 class OfOneNode:
     """What faults of a single node share; a frozen dataclass below gives `node`."""
 
     node: str
+    longest_s: ClassVar[float] = LONGEST_S
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -40,6 +54,10 @@ class OfOneNode:
     def losing(self) -> str:
         """The node."""
         return self.node
+
+    def ended(self, means: Means) -> str:
+        """Nobody else can end it unseen."""
+        return ""
 
     def awaited(self, means: Means) -> None:
         """Raise NodeError unless it answers, by a new connection."""
@@ -58,6 +76,8 @@ class Fault(Protocol):
     """The fault that takes away all that this one does and more: what is claimed of that one holds here, too."""
     patience_s: ClassVar[float]
     """How long its undo may go on failing before that is the end of it."""
+    longest_s: ClassVar[float]
+    """How long it may be held: after that it is over, whatever became of its command."""
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -77,6 +97,9 @@ class Fault(Protocol):
 
     def check(self, means: Means) -> None:
         """Look whether it can be done here at all, changing nothing; raises Refused with the reason."""
+
+    def ended(self, means: Means) -> str:
+        """Why it is over already although nobody here undid it, as a clause; nothing where it is not, or none knows."""
 
     def apply(self, means: Means) -> None:
         """Do it; on return it is in effect.  Raises ClusterError when it could not be done, or only half."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaos.faults.fault import Means
-from chaos.faults.on_node import NodeFault
+from chaos.faults.on_node import CUT_S, NodeFault
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Hang(NodeFault):
     node: str
     kind: ClassVar[str] = "hang"
     cuts_off: ClassVar[bool] = True
+    longest_s: ClassVar[float] = CUT_S
     TITLE: ClassVar[str] = "all of {node} stands still"
     UNDOING: ClassVar[str] = "{node} goes on by itself, and is waited for"
 

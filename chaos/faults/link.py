@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaos.faults.fault import PATIENCE_S, Means
-from chaos.faults.on_node import TABLE, NodeFault
+from chaos.faults.on_node import CUT_S, TABLE, NodeFault
 from cluster.errors import InputError
 
 
@@ -40,6 +40,7 @@ class Unplug(NodeFault):
     takes_node: ClassVar[bool] = True
     part_of: ClassVar[str | None] = "kill"
     cuts_off: ClassVar[bool] = True
+    longest_s: ClassVar[float] = CUT_S
     TITLE: ClassVar[str] = "the cable of {node} is pulled"
     UNDOING: ClassVar[str] = "{node} plugs itself in again, and is waited for"
 
@@ -88,6 +89,7 @@ class Partition:
     takes_node: ClassVar[bool] = False
     part_of: ClassVar[str | None] = None
     patience_s: ClassVar[float] = PATIENCE_S
+    longest_s: ClassVar[float] = NodeFault.longest_s
 
     def __post_init__(self) -> None:
         if not self.sides[0] or not self.sides[1]:
@@ -128,6 +130,10 @@ class Partition:
 
     def check(self, means: Means) -> None:
         """Nothing speaks against it that the guard does not see."""
+
+    def ended(self, means: Means) -> str:
+        """The first part that is over."""
+        return next(filter(None, (part.ended(means) for part in self.parts)), "")
 
     def apply(self, means: Means) -> None:
         """One node after the other; each is given the undo first."""

@@ -63,6 +63,7 @@ class Starve:
     takes_node: ClassVar[bool] = False
     part_of: ClassVar[str | None] = None
     patience_s: ClassVar[float] = PATIENCE_S
+    longest_s: ClassVar[float] = LEASE_S - 2 * TAKE_S
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -86,6 +87,10 @@ class Starve:
 
     def check(self, means: Means) -> None:
         """Whatever speaks against it is found out by taking."""
+
+    def ended(self, means: Means) -> str:
+        """Leases that end are only seen by who asks for them."""
+        return ""
 
     def apply(self, means: Means) -> None:
         """Take them; raises ProbeFailed when some could not be taken, and NodeError."""

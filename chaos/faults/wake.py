@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import uuid
 from dataclasses import dataclass
 from typing import ClassVar
 
 from chaos.faults.fault import Means
-from chaos.faults.on_node import AWAKE, SILENCE, NodeFault
+from chaos.faults.on_node import AWAKE, LIMIT_S, SILENCE, SILENT, NodeFault
 from cluster.errors import InputError
 
 
@@ -14,7 +16,7 @@ from cluster.errors import InputError
 class Wake(NodeFault):
     """A router gives addresses to those it knows, and answers names, beside the pair.
 
-    It is told so by changes that UCI holds in memory: a reboot undoes them, so no timer has to.
+    It is told so by changes that UCI holds in memory: a reboot undoes them, and so does a loop that waits there.
     """
 
     node: str
@@ -23,9 +25,13 @@ class Wake(NodeFault):
     UNDOING: ClassVar[str] = "{node} is made silent"
 
     def begin(self, means: Means) -> str:
-        """Stage the changes, and start what serves."""
+        """Begin to wait with the undo, stage the changes, and start what serves; BusyBox has no timers."""
+        token = uuid.uuid4().hex
+        mine = f"grep -qs {token} {AWAKE}"
         return (
-            f"touch {AWAKE}\n"
+            f"{self.end(means)}echo {shlex.quote(f'{self.essentials} ({token})')} > {AWAKE}\n"
+            f"(trap '' HUP; n=0; while [ $n -lt {LIMIT_S} ] && {mine}; do sleep 1; n=$((n + 1)); done; "
+            f"if {mine}; then {SILENT}; fi) </dev/null >/dev/null 2>&1 &\n"
             "uci set dhcp.dnsmasq.port=53\nuci set dhcp.lan.ignore=0\n/etc/init.d/dnsmasq restart\n"
             "for n in 1 2 3 4 5 6 7 8 9 10; do netstat -lnu | grep -q ':67 ' && exit 0; usleep 200000; done\nexit 1\n"
         )
@@ -34,11 +40,19 @@ class Wake(NodeFault):
         """Let go of the changes, and stop it."""
         return SILENCE
 
-    def apply(self, means: Means) -> None:
-        """Do it; raises NodeError, and InputError for a node that is no router."""
+    def check(self, means: Means) -> None:
+        """It must be a router."""
         if self.node not in means.inventory.routers:
             known = ", ".join(means.inventory.routers) or "none"
             raise InputError(f"wake: {self.node} is no router; routers of the inventory: {known}")
+
+    def ended(self, means: Means) -> str:
+        """What the node keeps of the journal is there as long as the fault lasts."""
+        there = means.fleet[self.node].run(["test", "-e", AWAKE], deadline=5.0).code == 0
+        return "" if there else f"{self.node} had undone it before"
+
+    def apply(self, means: Means) -> None:
+        """Do it; raises NodeError."""
         self._run(means, self.begin(means))
 
     def undo(self, means: Means) -> None:

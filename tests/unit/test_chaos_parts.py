@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +21,8 @@ import pytest
 from chaos import guard, judge
 from chaos.arguments import parser, seconds
 from chaos.experiment import claims_about
-from chaos.faults import FAULTS, Fault, Means, PowerOff, data, from_data, starve
+from chaos.faults import FAULTS, Fault, Means, PowerOff, admit, data, from_data, starve
+from chaos.faults.on_node import NodeFault
 from chaos.interrupt import Interrupts
 from chaos.judge import Interval, Judged
 from chaos.outcome import Outcome
@@ -27,6 +30,7 @@ from cluster.errors import InputError, Refused
 from cluster.health import FACTS, Check
 from cluster.inventory import load
 from cluster.node import Fleet
+from cluster.power import none
 from cluster.probes import wire
 from cluster.probes.dhcp import LeaseEntry
 from cluster.probes.dhcp_balance import bucket
@@ -306,7 +310,33 @@ def test_the_object_of_json() -> None:
         "gap_s": None,
         "overlap_s": None,
         "reason": "",
+        "overrode": [],
     }
+
+
+# ---------------------------------------------------------------- what bounds a fault
+
+
+@pytest.mark.parametrize("words", [
+    "stop beta named", "unplug zeta", "hang zeta", "partition alpha beta", "starve", "kill zeta", "wake omega",
+    "busy gamma 1", "reset gamma", "during gamma true",
+])  # fmt: skip
+def test_a_fault_that_would_end_by_itself_before_its_time_is_refused(words: str) -> None:
+    kind, *arguments = words.split()
+    fault = FAULTS[kind].make(arguments)
+    inventory = load(ROOT / "inventory.yaml")
+    means = Means(inventory, Fleet(inventory), none.Driver(inventory), fault.longest_s + 0.1)
+    with pytest.raises(Refused, match=rf"{kind}: it lasts {fault.longest_s:g} s at most; name a shorter time"):
+        admit(fault, means)
+
+
+def test_a_node_keeps_what_this_is_and_whose() -> None:
+    fault = FAULTS["stop"].make(["beta", "named"])
+    assert isinstance(fault, NodeFault)
+    assert re.fullmatch(
+        rf"stop beta named, begun on {socket.gethostname()} by process {os.getpid()} at \d\d:\d\d:\d\d UTC",
+        fault.essentials,
+    )
 
 
 # ---------------------------------------------------------------- the command line
