@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from chaos.nevers import foreign
 from chaos.outages import Window
 from chaos.ownership import reigns
 from cluster.record import Event
@@ -14,6 +15,7 @@ from cluster.record import Event
 MOVES = 2
 """How often the floating address moves when its owner is lost and comes back; else it does not move at all."""
 OF_THE_ADDRESS = ("vip", "tcp", "tftp", "http", "two-owners")
+OF_LEASES = ("dhcp", "wrong-answer", "rogue-server")
 LISTS = {"dns": "name", "ntp": "time"}
 
 
@@ -29,6 +31,9 @@ def causes(
         if event["kind"] == "clients" and service in LISTS and len(event[service]) == 1:
             only = event[service][0]
             found.append(f"clients are told of one {LISTS[service]} server only, {names.get(only, only)} (by DHCP)")
+    if service in OF_LEASES and (strangers := {e["src"]: e["mac"] for e in foreign(events)}):
+        told = ", ".join(f"{names.get(src, src)} ({mac})" for src, mac in sorted(strangers.items()))
+        found.append(f"DHCP clients were answered by {told}, which is none of the cluster's servers")
     if window is not None and service in OF_THE_ADDRESS:
         found_reigns = reigns(events, _vrid(events))
         before = [names.get(r.src, r.src) for r in found_reigns if r.began <= window.began]

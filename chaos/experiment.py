@@ -141,7 +141,7 @@ class _Experiment:
         admit(self.fault, self.means)
         proof = self._guard()
         look_at = plan(self.health, self.node)
-        self._clients = {"dns": look_at.dns_servers, "ntp": look_at.ntp_servers}
+        self._clients = {"dns": look_at.dns_servers, "ntp": look_at.ntp_servers, "dhcp": look_at.dhcp_servers}
         with (
             Canary(self.health, self.fault, self.claims, self.recorder, self.say) as k3s,
             Observer(look_at, self.recorder) as observer,

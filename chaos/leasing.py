@@ -78,7 +78,10 @@ class _Client:
 
 
 class DhcpClients:
-    """The clients of one interface; a look is one exchange from the first DISCOVER to the ACK."""
+    """The clients of one interface; a look is one exchange from the first DISCOVER to the ACK.
+
+    A lease of another server than `servers`, where they are given, is a wrong answer, and the look was in vain.
+    """
 
     def __init__(
         self,
@@ -87,11 +90,12 @@ class DhcpClients:
         macs: Sequence[str],
         *,
         once: Sequence[str] = (),
+        servers: Sequence[str] = (),
         patience: float = 16.0,
         pause: float = 0.25,
     ) -> None:
         self.service, self.interface, self.macs, self.once = service, interface, tuple(macs), tuple(once)
-        self.patience, self.pause = patience, pause
+        self.servers, self.patience, self.pause = frozenset(servers), patience, pause
         self._going = True
 
     def start(self, loop: Loop, now: float) -> None:
@@ -160,7 +164,12 @@ class DhcpClients:
                 continue
             event = client.machine.receive(got.t, got.data, verify=got.verify)
             now = self._loop.now()
-            if isinstance(event, Lease):
+            if isinstance(event, Lease) and self.servers and event.server not in self.servers:
+                said = f"that {client.mac} has {event.address}"
+                self._loop.emit("wrong", got.t, service=self.service, server=event.server, said=said)
+                self._done(client, now)
+                self._emit(client, None, got.t, "wrong answer")
+            elif isinstance(event, Lease):
                 client.held = event
                 client.had.add(event.address)
                 if not self._going:

@@ -26,6 +26,7 @@ def plan(health: Health, node: str) -> Plan:
         ntp_servers=_told(health, "ntp", inventory.ntp.servers),
         dhcp_clients=clients(inventory.dhcp.split),
         dhcp_newcomers=newcomers(inventory.dhcp.split),
+        dhcp_servers=tuple(map(health.address, health.pair)),
         tftp_file=inventory.tftp.boot_file,
         http_port=inventory.http.port,
     )

@@ -34,17 +34,13 @@ def judged(
     elif claim.service == "two-owners":
         measured, unseen = _overlap(events, window)
         said = "never" if not measured.at_most else f"two nodes answered for the floating address for {_span(measured)}"
-    elif claim.service == "duplicate-lease":
-        found, unseen = _duplicates(events, window), _unseen(services, ("dhcp",), window)
-        measured = Interval(inf, inf) if found else NOTHING
-        said = found[0] if found else "never"
-        if found:
-            return verdict(BROKEN, said, UNKNOWN)
     else:
-        wrong, unseen = _wrong(events, window), _unseen(services, ("dns", "ntp"), window)
-        if wrong:
-            return verdict(BROKEN, f"{len(wrong)} wrong answers, first {wrong[0]}", UNKNOWN)
-        measured, said = NOTHING, "never"
+        find, needed = _OF[claim.service]
+        if found := find(events, window):
+            return verdict(BROKEN, found[0] if len(found) == 1 else f"{len(found)} times, first {found[0]}", UNKNOWN)
+        measured, said, unseen = NOTHING, "never", _unseen(services, needed, window)
+        if claim.service == "rogue-server" and not any(_served(e, window) for e in events):
+            unseen = unseen or "no DHCP server was overheard while the fault lasted, not even the cluster's own"
     if measured.at_least > claim.budget:
         return verdict(BROKEN, said, measured)
     if doubt or unseen:
@@ -101,12 +97,41 @@ def _duplicates(events: Sequence[Event], window: Window) -> list[str]:
 
 
 def _wrong(events: Sequence[Event], window: Window) -> list[str]:
-    """Each wrong answer of a name or time server, as a clause."""
+    """Each wrong answer of a name, time or DHCP server, as a clause."""
     return [
         f"{e['service']}: {e['server']} said {e['said']}"
         for e in events
         if e["kind"] == "wrong" and e["t"] >= window.began
     ]
+
+
+def _rogues(events: Sequence[Event], window: Window) -> list[str]:
+    """Each word of a DHCP server that is none of the cluster's, as a clause."""
+    return [
+        f"{e['src']} ({e['mac']}) said {e['said']} of {e['address']} to {e['client']}"
+        for e in foreign(events)
+        if _served(e, window)
+    ]
+
+
+def _served(event: Event, window: Window) -> bool:
+    """Whether it is a DHCP server that speaks."""
+    return bool(event["kind"] == "frame" and event["proto"] == "dhcp" and event["t"] >= window.began)
+
+
+def foreign(events: Sequence[Event]) -> list[Event]:
+    """What DHCP servers were overheard to say that are none of those which leases are expected from."""
+    known = {server for e in events if e["kind"] == "clients" for server in e.get("dhcp", ())}
+    spoke = (e for e in events if e["kind"] == "frame" and e["proto"] == "dhcp")
+    return [e for e in spoke if {e["src"], e["server"]} - known]
+
+
+_OF = {
+    "duplicate-lease": (_duplicates, ("dhcp",)),
+    "wrong-answer": (_wrong, ("dns", "ntp", "dhcp")),
+    "rogue-server": (_rogues, ("dhcp",)),
+}
+"""What is found for each of these events, and which services somebody must have looked at to know that it never was."""
 
 
 def _unseen(services: dict[str, list[Look]], needed: Sequence[str], window: Window) -> str:

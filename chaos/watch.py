@@ -47,6 +47,8 @@ class Plan:
     ntp_servers: tuple[str, ...]
     dhcp_clients: tuple[str, ...]
     dhcp_newcomers: tuple[str, ...] = ()
+    dhcp_servers: tuple[str, ...] = ()
+    """Whose leases are good; none: anybody's."""
     tcp_port: int = 53
     tftp_file: str = "welcome.txt"
     http_port: int = 1080
@@ -81,7 +83,7 @@ class Plan:
             Resolver("vip-dns", (self.floating,), self.dns_name, self.floating, period=every or 0.1, attempts=1),
             TimeClient("ntp", self.ntp_servers, period=every or 0.05),
             TimeClient("vip-ntp", (self.floating,), period=every or 0.1),
-            DhcpClients("dhcp", self.interface, self.dhcp_clients, once=self.dhcp_newcomers),
+            DhcpClients("dhcp", self.interface, self.dhcp_clients, once=self.dhcp_newcomers, servers=self.dhcp_servers),
         ]
 
 

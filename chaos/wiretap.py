@@ -1,4 +1,4 @@
-"""What the LAN says of the floating address: VRRP advertisements overheard, ARP asked and overheard.
+"""What the LAN says: VRRP advertisements and DHCP servers overheard; ARP for the floating address asked and overheard.
 
 The question is asked as an ARP probe (RFC 5227 section 2.1.1: sender 0.0.0.0) from a synthetic hardware address,
 so that the answer never reaches the kernel's own neighbour table: the `vip` look must depend on what a client
@@ -10,11 +10,11 @@ from __future__ import annotations
 import socket
 
 from chaos.loop import Loop
-from chaos.scheduled import DATAGRAMS
-from cluster.errors import ProbeFailed
-from cluster.probes import arp, dhcp, vrrp, wire
+from chaos.scheduled import packets
+from cluster.probes import arp, dhcp, dhcp_packet, vrrp, wire
 
 ASKING = dhcp.synthetic_mac(0xBF)
+SAID = {dhcp_packet.OFFER: "offer", dhcp_packet.ACK: "ack", dhcp_packet.NAK: "nak"}
 
 
 def only_arp_from(address: str) -> tuple[wire.Instruction, ...]:
@@ -28,9 +28,9 @@ def only_arp_from(address: str) -> tuple[wire.Instruction, ...]:
 
 
 class Wiretap:
-    """Records who advertises, who announces itself as the owner of `address`, and who answers for it.
+    """Records who advertises, which DHCP servers speak, and who owns `address`: who announces that, and who answers.
 
-    Advertisements and announcements are `frame` events; who answers is an `owners` event whenever that changes, with
+    What is overheard are `frame` events; who answers is an `owners` event whenever that changes, with
     the time of the last question before that was answered otherwise: none is a gap, two are an overlap.
     """
 
@@ -39,10 +39,11 @@ class Wiretap:
         self._next = float("inf")
 
     def start(self, loop: Loop, now: float) -> None:
-        """Listen to both protocols and begin to ask."""
+        """Listen to all protocols and begin to ask."""
         self._loop, self._next = loop, now
         self._vrrp = vrrp.Listener(self.interface)
         self._arp = wire.packet_socket(self.interface, wire.ETH_ARP, only_arp_from(self.address), accept=[ASKING])
+        self._dhcp = wire.packet_socket(self.interface, wire.ETH_IP, wire.only_udp_to(dhcp_packet.CLIENT_PORT))
         self._question = arp.request(ASKING, "0.0.0.0", self.address)
         self._asked = now
         self._answers: set[str] = set()
@@ -50,6 +51,7 @@ class Wiretap:
         self._settled: float | None = None
         loop.watch(self._vrrp.fileno(), self._advertisements)
         loop.watch(self._arp.fileno(), self._heard)
+        loop.watch(self._dhcp.fileno(), self._served)
 
     def due(self) -> float:
         """When the next question is due."""
@@ -86,6 +88,7 @@ class Wiretap:
         """Stop listening."""
         self._vrrp.close()
         self._arp.close()
+        self._dhcp.close()
 
     def _advertisements(self) -> None:
         for ad in self._vrrp.read():
@@ -103,15 +106,32 @@ class Wiretap:
             )
 
     def _heard(self) -> None:
-        for _ in range(DATAGRAMS):
+        for got in packets(self._arp):
             try:
-                got = wire.receive(self._arp)
-                if got is None:
-                    return
                 heard = arp.parse(got.data, got.t)
-            except ProbeFailed:
+            except wire.Malformed:
                 continue
             if heard.gratuitous:
                 self._loop.emit("frame", heard.t, proto="arp", src=heard.sender, mac=heard.sender_mac)
             elif heard.op == arp.REPLY and heard.target_mac == ASKING:
                 self._answers.add(heard.sender_mac)
+
+    def _served(self) -> None:
+        for got in packets(self._dhcp):
+            try:
+                reply = dhcp_packet.reply(got.data, verify=got.verify)
+            except wire.Malformed:
+                continue
+            message = reply.message
+            if message.kind in SAID:
+                self._loop.emit(
+                    "frame",
+                    got.t,
+                    proto="dhcp",
+                    src=reply.src,
+                    mac=reply.mac,
+                    said=SAID[message.kind],
+                    server=message.address(54),
+                    client=message.mac,
+                    address=message.yiaddr,
+                )

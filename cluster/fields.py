@@ -28,9 +28,11 @@ FAULTS: Mapping[str, tuple[str, ...]] = {
     "freeze": ("unit",),
     "sigkill": ("unit",),
     "partition": ("peer",),
+    "wake": (),
+    "rogue": (),
 }
 """The faults that something can be claimed about, and what a claim has to say besides the node that is lost."""
-NEVER = frozenset({"two-owners", "duplicate-lease", "wrong-answer"})
+NEVER = frozenset({"two-owners", "duplicate-lease", "wrong-answer", "rogue-server"})
 """What a claim can say that never happens."""
 REACTIONS = frozenset({"not-ready", "replaced"})
 """What a claim can say that K3s does about an agent that is lost: take it for lost, and replace its pods."""

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 REPORT_FILE = "report.html"
 INDEX_FILE = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"
-NO_SERVICE = frozenset({"recovery", "two-owners", "duplicate-lease", "wrong-answer", "k3s-not-ready", "k3s-replaced"})
+NO_SERVICE = frozenset(
+    {"recovery", "two-owners", "duplicate-lease", "wrong-answer", "rogue-server", "k3s-not-ready", "k3s-replaced"}
+)
 """What claims about the cluster, not about a service that clients use, have in a service's place."""
 
 

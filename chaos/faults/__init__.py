@@ -20,6 +20,7 @@ from chaos.faults.power_off import PowerOff
 from chaos.faults.pressure import Busy, Fill, Squeeze
 from chaos.faults.record import Record, Spoil
 from chaos.faults.restart import Reboot, Reset
+from chaos.faults.rogue import Rogue
 from chaos.faults.service import Crash, Freeze, SigKill, Stop
 from chaos.faults.skew import Skew
 from chaos.faults.squat import Squat
@@ -49,6 +50,7 @@ __all__ = [
     "Reboot",
     "Record",
     "Reset",
+    "Rogue",
     "SigKill",
     "Skew",
     "Spoil",
@@ -119,6 +121,7 @@ FAULTS: Mapping[str, Kind] = {
     Spoil.kind: Kind(_NODE, "add a line that is no record to the zone of the primary", lambda a: Spoil(*a)),
     Stranger.kind: Kind(_NODE, "give a node an address outside of the LAN", lambda a: Stranger(*a)),
     Wake.kind: Kind(_NODE, "let the router serve addresses and names again", lambda a: Wake(*a), claimed=True),
+    Rogue.kind: Kind(_NODE, "let a node answer DHCP clients, wrongly", lambda a: Rogue(*a), claimed=True),
     TimeSource.kind: Kind(("NODE", "ADDRESS"), "let a node ask one more server for the time", lambda a: TimeSource(*a)),
     During.kind: Kind(
         ("NODE", "COMMAND"),

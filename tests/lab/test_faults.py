@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,15 +11,31 @@ from pathlib import Path
 
 import pytest
 
-from chaos.faults import Block, Crash, Fault, Freeze, Record, Skew, Spoil, Starve, Stop, Stranger, TimeSource, Wake
-from chaos.faults.on_node import LIMIT_S, left_on, sweep
+from chaos.experiment import prove
+from chaos.faults import (
+    Block,
+    Crash,
+    Fault,
+    Freeze,
+    Means,
+    Record,
+    Rogue,
+    Skew,
+    Spoil,
+    Starve,
+    Stop,
+    Stranger,
+    TimeSource,
+    Wake,
+)
+from chaos.faults.on_node import AWAKE, LIMIT_S, left_on, sweep
 from chaos.faults.record import record_name
 from chaos.faults.stranger import ADDRESS
 from chaos.lasting import lasting
-from cluster import journal
+from cluster import journal, power
 from cluster.errors import CommandFailed, ProbeFailed, Refused
 from cluster.health import Health
-from cluster.inventory import Inventory
+from cluster.inventory import Claim, Inventory
 from cluster.node import Fleet
 from cluster.probes import clock, dhcp, dns, http, tftp, wire
 from cluster.wait import until
@@ -85,7 +102,61 @@ def test_a_router_that_wakes_up_is_a_rogue_server(inventory: Inventory, fleet: F
     with lasting(inventory, fleet, Wake("omega")):
         assert left_on(fleet["omega"])
         until(offers, deadline=20, what="an offer of the router's")
-    assert not left_on(fleet["omega"]) and not offers()
+        (told,) = (line for line in sweep(fleet["omega"]) if line.startswith("wake omega, begun on "))
+        assert f"by process {os.getpid()}" in told, "whoever heals without our journal is told what that was"
+        assert not left_on(fleet["omega"]) and not offers()
+    waiting = fleet["omega"].run(["pgrep", "-f", AWAKE]).text.split()
+    assert not waiting, "the undo that waited there is gone, too"
+
+
+@pytest.mark.long
+def test_a_router_that_wakes_up_answers_nobody_whom_it_was_not_told_of(inventory: Inventory, fleet: Fleet) -> None:
+    done = chaos("wake", "omega", "--for", "4s", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["verdict"], told["healed"]) == (0, "held", True), done.stderr
+    assert "wake-omega-never-rogue-server" in {claim["claim"] for claim in told["claims"]}
+
+
+def test_a_rogue_server_breaks_what_is_claimed_about_leases_and_is_named(
+    inventory: Inventory, fleet: Fleet, tmp_path: Path
+) -> None:
+    """Its clients are lost, whoever asks for names or the time is not; and it is gone afterwards."""
+    claims = [
+        Claim(f"rogue-{what}", "zeta", "rogue", (), "never", what, 0.0) for what in ("rogue-server", "wrong-answer")
+    ]
+    claims += [Claim(f"rogue-{what}", "zeta", "rogue", (), "outage", what, 0.0) for what in ("dhcp", "dns", "vip")]
+    found = prove(inventory, fleet, Rogue("zeta"), claims, 3.0, runs=tmp_path)
+    assert found.healed, found.reason
+    judged = {claim.service: claim for claim in found.claims}
+    assert {what: one.verdict for what, one in judged.items()} == {
+        "rogue-server": "broken", "wrong-answer": "broken", "dhcp": "broken", "dns": "held", "vip": "held",
+    }  # fmt: skip
+    for what in ("rogue-server", "wrong-answer", "dhcp"):
+        assert f"DHCP clients were answered by zeta ({inventory.node('zeta').mac})" in judged[what].reason
+    assert left_on(fleet["zeta"]) == () and healthy(inventory, fleet)
+
+
+@pytest.mark.long
+def test_a_fault_that_was_undone_from_elsewhere_proves_nothing(inventory: Inventory, fleet: Fleet) -> None:
+    words = [sys.executable, "-m", "chaos", "stop", "beta", "tftpd-hpa", "--for", "8s", "--json"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: not active(fleet), deadline=30, what="the fault", every=0.1)
+        sweep(fleet["beta"])  # as `heal` on another machine does
+        out, err = process.communicate(timeout=120)
+    told = json.loads(out)
+    assert (process.returncode, told["verdict"], told["healed"]) == (4, "inconclusive", True), err
+    assert "did not last to its end: beta had undone it before" in told["claims"][0]["reason"]
+
+
+def test_a_machine_without_the_journal_heals_what_the_nodes_know_of(inventory: Inventory, fleet: Fleet) -> None:
+    means = Means(inventory, fleet, power.driver(inventory))
+    for fault in (Stop("beta", "tftpd-hpa"), Wake("omega"), Rogue("zeta")):
+        fault.apply(means)  # by another machine: nothing is in the journal here
+    done = chaos("heal")
+    assert done.returncode == 0, done.stderr
+    for node, what in (("beta", "stop beta tftpd-hpa"), ("omega", "wake omega"), ("zeta", "rogue zeta")):
+        assert f"{node}: undone there: {what}, begun on " in done.stderr, done.stderr
+    assert healthy(inventory, fleet) and not any(map(left_on, fleet.values()))
 
 
 def test_a_node_undoes_by_itself_what_nobody_else_does_and_heal_says_so(inventory: Inventory, fleet: Fleet) -> None:

@@ -319,7 +319,7 @@ def test_the_object_of_json() -> None:
 
 @pytest.mark.parametrize("words", [
     "stop beta named", "unplug zeta", "hang zeta", "partition alpha beta", "starve", "kill zeta", "wake omega",
-    "busy gamma 1", "reset gamma", "during gamma true",
+    "rogue zeta", "busy gamma 1", "reset gamma", "during gamma true",
 ])  # fmt: skip
 def test_a_fault_that_would_end_by_itself_before_its_time_is_refused(words: str) -> None:
     kind, *arguments = words.split()

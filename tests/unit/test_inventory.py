@@ -296,7 +296,7 @@ def test_the_shipped_inventory_is_the_cluster() -> None:
     assert {(c.losing, c.service) for c in inventory.claims if c.kind == "outage"} == {
         (node, service) for node in inventory.nodes for service in ("vip", "tcp", "tftp", "http", "dns", "ntp", "dhcp")
     } | {(node.name, "k3s") for node in inventory.group("compute")}
-    never = {"two-owners", "duplicate-lease", "wrong-answer"}
+    never = {"two-owners", "duplicate-lease", "wrong-answer", "rogue-server"}
     assert {c.service for c in inventory.claims if c.kind == "never" and c.losing == "beta"} == never
     assert [c.name for c in inventory.claims if c.kind == "recovery"] == [
         "losing-alpha-recovery",

@@ -10,7 +10,7 @@ import pytest
 
 from chaos import campaign, guard, halt, story
 from chaos.causes import causes
-from chaos.faults import FAULTS, PowerOff, data
+from chaos.faults import FAULTS, Partition, PowerOff, Stop, Wake, data
 from chaos.judge import BROKEN, HELD, INCONCLUSIVE, Interval, Judged
 from chaos.outages import fault_window, looks
 from chaos.outcome import Outcome
@@ -31,11 +31,19 @@ def probe(service: str, t: float, **more: Any) -> dict[str, Any]:
     return {"kind": "probe", "service": service, "t": t, "sent": t, "answered": t, "ok": True, "server": BETA} | more
 
 
+def served(t: float, src: str, **more: Any) -> dict[str, Any]:
+    """A word of a DHCP server that was overheard."""
+    about = {"kind": "frame", "proto": "dhcp", "src": src, "server": src, "mac": "m", "said": "ack", "client": "a"}
+    return about | {"t": t, "address": "192.168.10.200"} | more
+
+
 def watched() -> list[dict[str, Any]]:
     """Good looks at everything, all the time, and one owner of the floating address."""
     times = [8.0 + n * 0.1 for n in range(121)]
     found = [probe(service, t) for service in ("dns", "ntp") for t in times]
     found += [probe("dhcp", t, client="a", address="192.168.10.200") for t in times]
+    found += [served(t, ALPHA) for t in times]
+    found += [{"kind": "clients", "t": 8.0, "dns": [ALPHA, BETA], "ntp": [ALPHA, BETA], "dhcp": [ALPHA, BETA]}]
     return [*found, {"kind": "owners", "t": 8.0, "macs": ["alpha"], "before": None}, *FAULT]
 
 
@@ -48,7 +56,7 @@ def verdict(one: Claim, events: list[dict[str, Any]], *doubts: str) -> Judged:
     return found
 
 
-NEVER = ("two-owners", "duplicate-lease", "wrong-answer")
+NEVER = ("two-owners", "duplicate-lease", "wrong-answer", "rogue-server")
 
 
 @pytest.mark.parametrize("event", NEVER)
@@ -97,6 +105,21 @@ def test_one_wrong_answer_is_one_too_many() -> None:
     assert (found.verdict, "dns: 192.168.10.8 said NXDOMAIN" in found.reason) == (BROKEN, True)
     before = lie | {"t": 9.0}
     assert verdict(claim("never", "wrong-answer"), [*watched(), before]).verdict == HELD
+
+
+def test_a_dhcp_server_that_is_none_of_the_clusters_is_named() -> None:
+    one, stranger = claim("never", "rogue-server"), "192.168.10.24"
+    words = [served(t, stranger, said="offer", address="203.0.113.7") for t in (13.0, 13.1)]
+    (found,), _ = verdicts([*watched(), *words], [one], names={stranger: "zeta"})
+    assert found.verdict == BROKEN
+    assert f"2 times, first {stranger} (m) said offer of 203.0.113.7 to a" in found.reason
+    assert "DHCP clients were answered by zeta (m)" in found.reason
+    hidden = served(13.0, ALPHA, server=stranger)
+    assert verdict(one, [*watched(), hidden]).verdict == BROKEN, "one that borrows an address"
+    before = served(9.0, stranger)
+    assert verdict(one, [*watched(), before]).verdict == HELD
+    deaf = [e for e in watched() if e["kind"] != "frame"]
+    assert verdict(one, deaf).verdict == INCONCLUSIVE, "nothing at all was overheard"
 
 
 @pytest.mark.parametrize(
@@ -158,8 +181,9 @@ def test_each_experiment_is_made_once_however_many_claims_need_it() -> None:
     assert everything == inventory.claims == campaign.chosen(inventory, ["all", "alpha"])
     planned = campaign.trials(everything)
     assert [t.fault for t in planned] == [
-        PowerOff(name) for name in ("alpha", "beta", "psi", "omega", "gamma", "delta", "epsilon", "zeta")
-    ]
+        *(PowerOff(name) for name in ("alpha", "beta", "psi", "omega", "gamma", "delta", "epsilon", "zeta")),
+        Stop("alpha", "keepalived"), Partition("alpha", "beta"), Wake("omega"),
+    ]  # fmt: skip
     assert sum(len(trial.claims) for trial in planned) == len(everything)
     assert {c.losing for c in campaign.chosen(inventory, ["compute", "losing-psi-vip"])} == {
         "psi", "gamma", "delta", "epsilon", "zeta",

@@ -24,6 +24,7 @@ import dns.rrset
 import pytest
 
 from chaos.ask import Resolver, TimeClient
+from chaos.faults import rogue
 from chaos.fetchers import FileReader, PageReader
 from chaos.leasing import DhcpClients, clients, newcomers
 from chaos.loop import Loop, Prober
@@ -35,6 +36,7 @@ from cluster.errors import ClusterError
 from cluster.probes import arp, clock, tftp, vrrp, wire
 from cluster.probes.dhcp_balance import bucket
 from cluster.record import Recorder, events
+from cluster.wait import until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets and namespaces need root")
 
@@ -498,6 +500,39 @@ def test_advertisements_and_owners_are_overheard() -> None:
     owners = [event["macs"] for event in found if event["kind"] == "owners"]
     assert owners == [[], [announced["mac"]], []], "nobody, the one that answered one question, nobody"
     assert "secret" not in json.dumps(found)
+
+
+@needs_root
+def test_an_impostor_is_overheard_and_its_leases_are_wrong_answers(tmp_path: Path) -> None:
+    """What `rogue` runs on a node, as it is given to one."""
+    ready = tmp_path / "ready"
+
+    def work() -> list[Any]:
+        words = [sys.executable, "-", "right", "10.0.0.66", str(ready)]
+        with subprocess.Popen(words, stdin=subprocess.PIPE) as impostor:
+            assert impostor.stdin is not None
+            impostor.stdin.write(rogue.PROGRAM.read_bytes())
+            impostor.stdin.close()
+            try:
+                until(ready.exists, deadline=10, what="the impostor")
+                macs = clients(128)[:2]
+                strict = DhcpClients("strict", "left", macs[:1], servers=("10.0.0.6",), pause=0.1)
+                believing = DhcpClients("believing", "left", macs[1:], pause=0.1)
+                return run(Wiretap("left", "10.0.0.111"), strict, believing, seconds=0.6)
+            finally:
+                impostor.kill()
+
+    found = in_namespace(work)
+    frames = [event for event in found if event["kind"] == "frame" and event["proto"] == "dhcp"]
+    assert {frame["said"] for frame in frames} == {"offer", "ack"}
+    assert {(frame["src"], frame["server"]) for frame in frames} == {("10.0.0.66", "10.0.0.66")}
+    assert {frame["client"] for frame in frames} == set(clients(128)[:2])
+    leased = looks(found, "believing")
+    assert leased and all(look["ok"] and look["address"].startswith("203.0.113.") for look in leased)
+    refused = looks(found, "strict")
+    assert refused and {look["error"] for look in refused} == {"wrong answer"}
+    wrong = [event for event in found if event["kind"] == "wrong"]
+    assert {(event["service"], event["server"]) for event in wrong} == {("strict", "10.0.0.66")}
 
 
 @needs_root
