@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chaos import guard, journal, recovery
-from chaos.faults import Fault, Means, PowerOff, Skew, Starve, from_data
+from chaos.faults import Fault, Means, PowerOff, Skew, from_data, starve
 from chaos.faults.on_node import sweep
 from chaos.faults.skew import CHRONY, forget
 from chaos.interrupt import Interrupts
@@ -65,7 +65,7 @@ def _healed(means: Means, faults: dict[Fault, None], say: Say) -> tuple[Check, .
                     forget(means, name)
     say("waiting until every node and every service is proven back")
     checks = _all_good(recovery.prove(health, means.inventory.nodes))
-    Starve().undo(means)  # those of a machine whose journal is not here
+    starve.give_back(means)  # leases of a machine whose journal is not here
     if given := recovery.give_back_leases(health):
         say(f"gave back {given} leases of synthetic clients")
     return (*checks, *_all_good(recovery.residue(health, means.inventory.nodes)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from chaos.faults.fault import PATIENCE_S, Means
+from chaos.faults.fault import Means
 from cluster.errors import ProbeFailed
 from cluster.probes import dhcp, wire
 from cluster.probes.dhcp import ClientMachine, LeaseEntry, State
@@ -28,6 +29,8 @@ TAKE_S = 25.0
 """How long taking all may take: a ping is 1 s, and who asked the wrong peer waits for load balance max seconds."""
 LOOK_S = 2.0
 """How often we look whether nothing is free any more."""
+OFFERED_S = 125.0
+"""How long what was offered, and never asked for, is kept from everybody else: two minutes (dhcpd), and a ping."""
 LEASE_FILE = "/var/lib/dhcp/dhcpd.leases"
 MOST = 1000
 """How large a pool may be: so many clients at once would be a load of their own."""
@@ -62,7 +65,7 @@ class Starve:
     kind: ClassVar[str] = "starve"
     takes_node: ClassVar[bool] = False
     part_of: ClassVar[str | None] = None
-    patience_s: ClassVar[float] = PATIENCE_S
+    patience_s: ClassVar[float] = OFFERED_S + 25.0
     longest_s: ClassVar[float] = LEASE_S - 2 * TAKE_S
 
     @property
@@ -105,8 +108,26 @@ class Starve:
             )
 
     def undo(self, means: Means) -> None:
-        """Give all back, and see in both lease files that none of ours is left; raises WaitTimeout, NodeError."""
-        until(partial(_give_back, means), deadline=20.0, what=self.undoing, every=0.5)
+        """Give all back, and wait until a newcomer is offered an address by each server; raises WaitTimeout, NodeError.
+
+        Where it ended in the middle of taking, what servers had offered is nobody's for two minutes.
+        """
+        give_back(means)
+        newcomer = dhcp.Client(_interface(means), f"{PREFIX}ff:{int.from_bytes(os.urandom(1)):02x}")
+        pair = {
+            str(means.inventory.node(name).address)
+            for name in (means.inventory.dhcp.primary, means.inventory.dhcp.secondary)
+        }
+
+        def offered() -> bool:
+            return pair <= {offer.server for offer in newcomer.discover(10)}
+
+        until(offered, deadline=OFFERED_S, what="an address for a newcomer, of each server", every=1.0)
+
+
+def give_back(means: Means) -> None:
+    """Release what our clients hold, until neither lease file has any of it; raises WaitTimeout, NodeError."""
+    until(partial(_give_back, means), deadline=20.0, what=Starve().undoing, every=0.5)
 
 
 def ours(entries: Mapping[str, LeaseEntry]) -> dict[str, LeaseEntry]:
