@@ -45,6 +45,9 @@ def order(inventory: Inventory, names: Sequence[str]) -> tuple[str, ...]:
 def rolling(inventory: Inventory, verb: str, names: Sequence[str], *, say: Say) -> int:
     """One node after the other under the gate; the exit code of the first that was not held and healed, or 0."""
     for n, name in enumerate(order(inventory, names), 1):
+        if verb == "maintain" and name in inventory.routers:
+            say(f"{n} of {len(names)}: {name} is left alone: OpenWrt is upgraded as a whole, by a new image")
+            continue
         say(f"{n} of {len(names)}: {verb} {name}")
         gate(inventory)
         if code := _measured(inventory, verb, name):
