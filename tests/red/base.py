@@ -9,6 +9,10 @@ LOG = "/var/log/rpicluster.log"
 SEEN = "/mnt/ramstore/data/hour_check.txt"
 PLUGINS = "/usr/lib/nagios/plugins"
 BOOT = "systemctl restart rpi-lanservices"
+VOLATILE = (
+    "mkdir -p /run/systemd/journald.conf.d; printf '[Journal]\\nStorage=volatile\\n' > "
+    "/run/systemd/journald.conf.d/zz-red.conf; systemctl restart systemd-journald"
+)
 LIMITS = "/etc/security/limits.d/rpicluster.conf"
 
 
@@ -34,8 +38,12 @@ ROUNDS = (
             ),
             Break(
                 "a log that is never rotated, and a journal of another machine", "delta", files=(LOG,),
-                do=f"yes red | head -c 4M > {LOG}; mv /var/log/journal/$(cat /etc/machine-id) /var/log/journal/red",
-                undo="mv /var/log/journal/red /var/log/journal/$(cat /etc/machine-id); systemctl restart rsyslog",
+                do=f"yes red | head -c 4M > {LOG}; {VOLATILE}; "
+                "mv /var/log/journal/$(cat /etc/machine-id) /var/log/journal/red",
+                undo="rm -r /run/systemd/journald.conf.d; "
+                "mv /var/log/journal/red /var/log/journal/$(cat /etc/machine-id); "
+                "systemctl restart systemd-journald; journalctl --flush; systemctl restart rsyslog; "
+                "logger -t rpicluster back",
                 red={
                     f"{LOGS}the_log_is_rotated[delta]": "delta: the log has 4194304 bytes",
                     f"{LOGS}the_journal_is_kept[delta]": "delta has no journal of its own",
