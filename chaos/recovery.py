@@ -18,12 +18,13 @@ PROOF_S = 90.0
 
 
 def undo(means: Means, faults: Iterable[Fault]) -> tuple[float, float]:
-    """Undo faults, nodes without power first; insists while a driver fails or a node still boots.
+    """Undo faults, nodes without power first, and last what is no node's, for which all are needed.
 
-    Returns when it began and ended (monotonic s); raises WaitTimeout naming the last error.
+    Insists while a driver fails or a node still boots.  Returns when it began and ended (monotonic s); raises
+    WaitTimeout naming the last error.
     """
     began = time.monotonic()
-    for fault in sorted(faults, key=lambda fault: not fault.takes_node):
+    for fault in sorted(faults, key=lambda fault: (not fault.takes_node, not fault.nodes)):
         _insist(fault, means)
     return began, time.monotonic()
 
