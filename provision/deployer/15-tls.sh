@@ -17,5 +17,7 @@ for service in "${TLS_SERVICES[@]}"; do
   if [ -z "$CHECK" ]; then
     put_file "$new.key" "$folder/$service.key" 0600 root:root
     put_file "$new.crt" "$folder/$service.crt" 0644 root:root
+    # It was given its key when it started, and would show the new certificate with the old one.
+    if systemctl is-active --quiet "rpi-$service"; then systemctl restart "rpi-$service"; fi
   fi
 done

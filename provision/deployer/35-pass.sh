@@ -42,3 +42,5 @@ if ! as_login pass show ansible/vault/current >/dev/null 2>&1; then
   changed "pass ansible/vault/current"
   [ -n "$CHECK" ] || as_login pass generate --no-symbols ansible/vault/current 32 >/dev/null
 fi
+# The password of Ansible's vault is nowhere else.
+install_file "$BUNDLE/deployer/pass.list" /etc/rpicluster/backup.d/pass.list 0644 root:root

@@ -17,3 +17,5 @@ VERIFY_S=60    # a Pi 2 imports Django for seconds, and makes its tables first
 export VERIFY_S
 stage "$BUNDLE/deployer/ara.service" /etc/systemd/system/rpi-ara.service 0644 root:root
 checked_install rpi-ara check_ara answers
+# A certificate that comes back from a backup comes with another key than the one it was started with.
+install_file "$BUNDLE/deployer/ara.after" /etc/rpicluster/backup.d/ara.after 0755 root:root

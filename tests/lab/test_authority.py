@@ -21,6 +21,7 @@ from cluster.errors import AuthenticationFailed
 from cluster.inventory import Inventory
 from cluster.node import Fleet, Node
 from cluster.ssh import Login, load_key
+from cluster.wait import until
 from tests.checkout import Checkout, checkout
 from tests.lab.conftest import ROOT
 from tests.unit.sshd import Sshd
@@ -108,11 +109,18 @@ def test_psi_renews_what_is_near_its_end(inventory: Inventory, fleet: Fleet) -> 
     psi.put(pair.key, f"{leaf}.key", mode=0o600, sudo=True)
     psi.put(pair.chain, f"{leaf}.crt", sudo=True)
 
+    old = tls.new_leaf(root.read_bytes(), root, plan, "psi", "ara")  # ARA must take up what comes in its place
+    psi.put(old.key, leaf.replace("reports", "ara.key"), mode=0o600, sudo=True)
+    psi.put(old.chain, leaf.replace("reports", "ara.crt"), sudo=True)
+    psi.run(["systemctl", "restart", "rpi-ara"], sudo=True, check=True)
+
     psi.run(["systemctl", "start", "rpi-renew"], sudo=True, deadline=150, check=True)
     left = authority.read(gamma.get(host).decode()).days_left()
     assert left > inventory.authority.host / day - 1, left
     ends = tls.until(psi.get(f"{leaf}.crt")).timestamp()
     assert ends - time.time() > inventory.authority.leaf - day
+    page = ["curl", "-fsS", "-o", "/dev/null", f"https://localhost:{inventory.tools.ara_port}/"]
+    until(lambda: psi.run(page).code == 0, deadline=60, what="ARA with its new certificate")
 
 
 FROM_PSI = """
@@ -237,7 +245,10 @@ def test_psi_is_itself_again_from_its_backup(small: Checkout) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
-    fingerprint = "ssh-keygen -lf /home/pi/.ssh/my-ssh-ca/ssh_ca; sha256sum /home/pi/my-tls-ca/tls_ca"
+    fingerprint = (
+        "ssh-keygen -lf /home/pi/.ssh/my-ssh-ca/ssh_ca; sha256sum /home/pi/my-tls-ca/tls_ca; "
+        "runuser -u pi -- env HOME=/home/pi pass show ansible/vault/current | sha256sum"
+    )
     before = on("psi", fingerprint)
     on("psi", "mkdir -p /srv/tool; echo precious >/srv/tool/state; echo /srv/tool >/etc/rpicluster/backup.d/tool.list")
     done = small.module("provision", "backup")
