@@ -201,10 +201,16 @@ class Facts:
 
     @cached_property
     def listeners(self) -> tuple[Listener, ...]:
-        """Every TCP socket that listens and every unconnected UDP socket, ss(8)."""
+        """Every TCP socket that listens and every unconnected UDP socket, ss(8), that is there in both looks.
+
+        A client's socket that is only on its way to be connected, or closed, is no service's.
+        """
+        again = {(protocol, local) for protocol, _, _, _, local, *_ in map(str.split, self._lines("listeners again"))}
         found = set()
         for line in self._lines("listeners"):
             protocol, _, _, _, local, _, *rest = line.split(None, 6)
+            if (protocol, local) not in again:
+                continue
             address, _, port = local.rpartition(":")
             process = re.search(r'users:\(\("([^"]*)"', rest[0]) if rest else None
             found.add(Listener(protocol, address.partition("%")[0], int(port), process[1] if process else ""))
@@ -425,7 +431,7 @@ def command(
         "units": f"systemctl show --no-pager -p Id -p LoadState -p ActiveState -p UnitFileState -- {unit_names}"
         if unit_names
         else ":",
-        "listeners": _LISTENERS,
+        "listeners": "ss -Hlntup",
         "firewall": nft.COMMAND,
         "addresses": "ip -j address",
         "routes": "ip -j -4 route",
@@ -452,6 +458,7 @@ def command(
         "no password": 'getent shadow | while IFS=: read -r u p _; do [ -n "$p" ] || echo $u; done',
         "lease": f"cat /run/systemd/netif/leases/$(cat /sys/class/net/{shlex.quote(interface)}/ifindex) || "
         f"nmcli -t -f DHCP4 device show {shlex.quote(interface)}",
+        "listeners again": "ss -Hlntu",  # as late as can be
         "end": ":",
     }
     lines = ["exec 2>/dev/null", "PATH=$PATH:/usr/sbin:/sbin", "export LC_ALL=C"]
@@ -459,15 +466,6 @@ def command(
         lines += [f"printf '\\036{name}\\n'", body]
     return "\n".join(lines) + "\n"
 
-
-# Two looks at once: a client's socket that is only on its way to be connected, or closed, is no service's.
-_LISTENERS = r"""
-{ ss -Hlntup; echo; ss -Hlntu; } | awk '
-  !NF { again = 1; next }
-  again { still[$1 " " $5] = 1; next }
-  { line[++n] = $0; socket[n] = $1 " " $5 }
-  END { for (i = 1; i <= n; i++) if (socket[i] in still) print line[i] }'
-"""
 
 # Degrees and volts are told by the board's firmware on a Raspberry Pi, by the kernel where it knows the sensor.
 _HARDWARE = r"""
