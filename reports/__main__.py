@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import re
 import sys
 import time
 import webbrowser
@@ -34,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     night.add_argument("--exit", type=int, default=0, metavar="CODE", help="with end: what the specs ended with")
     night.add_argument("--log", type=Path, metavar="FILE", help="with end: what they printed")
-    night.add_argument("--at", default="00:00", metavar="HH:MM", help="with pages: when nights begin")
-    night.add_argument("--keep", type=int, default=14, metavar="N", help="with pages: how many are told, and kept")
+    night.add_argument("--at", type=_time, default="00:00", metavar="HH:MM", help="with pages: when nights begin")
+    night.add_argument("--keep", type=_count, default=14, metavar="N", help="with pages: how many are told, and kept")
     night.add_argument("--cluster", default="cluster", metavar="NAME", help="with pages: the cluster's name")
     arguments = parser.parse_args(argv)
     try:
@@ -57,6 +58,20 @@ def main(argv: list[str] | None = None) -> int:
         print(f"cannot go on: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _time(word: str) -> str:
+    """A time of day, as argparse wants it."""
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", word):
+        raise argparse.ArgumentTypeError(f"{word!r} is no time of day, such as 03:30")
+    return word
+
+
+def _count(word: str) -> int:
+    """One or more, as argparse wants it."""
+    if not word.isdecimal() or not int(word):
+        raise argparse.ArgumentTypeError(f"{word!r} is no number from 1 on")
+    return int(word)
 
 
 def _chosen(name: str) -> list[Path]:

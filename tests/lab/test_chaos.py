@@ -118,7 +118,7 @@ def test_losing_alpha_is_noticed_as_little_as_claimed(inventory: Inventory, spec
     assert (code, told["verdict"], told["healed"]) == (0, "held", True), err + out
     assert (told["fault"], told["nodes"]) == ("kill", ["alpha"])
     claims = {claim["claim"]: claim for claim in told["claims"]}
-    assert set(claims) == {claim.name for claim in inventory.claims if claim.losing == "alpha"}
+    assert set(claims) == {claim.name for claim in inventory.claims if (claim.losing, claim.fault) == ("alpha", "kill")}
     never = {name: claims.pop(f"losing-alpha-{name}") for name in NEVER_AND_RECOVERY}
     assert {claim["verdict"] for claim in never.values()} == {"held"}, never
     for claim in claims.values():

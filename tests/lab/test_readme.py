@@ -31,6 +31,9 @@ MORE = (
 ELSEWHERE: dict[tuple[str, str], str] = {
     ("lab", "--vanilla"): "tests/lab/test_virtual_lab.py",
     ("reports", "--port"): "tests/unit/test_render.py",
+    **dict.fromkeys(
+        (("reports", f"--{name}") for name in ("exit", "log", "at", "keep", "cluster")), "tests/unit/test_nights.py"
+    ),
     ("chaos", "--force"): "tests/lab/test_chaos.py",
     ("chaos", "--profile"): "tests/unit/test_chaos_parts.py",
     ("provision", "--profile"): "tests/lab/conftest.py",

@@ -42,7 +42,7 @@ ROUNDS = (
                 do=f"mkdir -p {DROP_IN}; printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >{DROP_IN}/no.conf; "
                 "systemctl daemon-reload; systemctl stop rpi-renew.timer; ! systemctl start rpi-renew",
                 undo=f"rm -r {DROP_IN}; systemctl daemon-reload; systemctl stop rpi-renew; "
-                "systemctl start rpi-renew.timer",
+                "systemctl reset-failed rpi-renew; systemctl start rpi-renew.timer",
                 red={
                     f"{AUTHORITY}the_next_renewal_is_due[psi]": "psi: rpi-renew.timer is inactive and enabled",
                     f"{AUTHORITY}the_last_renewal_went_well[psi]": "psi: the last renewal ended as exit-code",

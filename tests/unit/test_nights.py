@@ -11,6 +11,7 @@ import pytest
 
 from cluster.record import Recorder
 from reports import nights
+from reports.__main__ import main
 from reports.nights import Night
 from reports.render import render
 
@@ -67,6 +68,30 @@ def test_a_night_is_told_with_its_verdict_and_its_report(folder: Path, tmp_path:
     assert "1 of 3 specs failed" in found["index.html"] and f'href="{page}"' in found["index.html"]
     assert found[page] == (tmp_path / "runs" / run / "report.html").read_text()
     assert "<script" not in found["index.html"]
+
+
+def test_the_commands_that_psis_timer_calls(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("reports.__main__.NIGHTS", folder)
+    monkeypatch.setattr("reports.__main__.RUNS", tmp_path / "runs")
+    (folder / nights.SINCE).write_text(f"{int(time.time()) - 120}\n")
+    (tmp_path / "said").write_text("one\nthe disk is full\n")
+    assert main(["night", "begin"]) == 0
+    assert main(["night", "end", "--exit", "3", "--log", str(tmp_path / "said")]) == 0
+    assert "no spec was run" in capsys.readouterr().out
+    assert main(["night", "pages", "--at", AT, "--keep", "2", "--cluster", "berry"]) == 0
+    made = Path(capsys.readouterr().out.strip())
+    assert "berry" in (made / "index.html").read_text()
+    assert any("the disk is full" in page.read_text() for page in made.glob("night-*.html"))
+
+
+@pytest.mark.parametrize("mistake", [("--at", "25:00"), ("--at", "soon"), ("--keep", "0"), ("--keep", "x")])
+def test_a_mistake_in_the_call_is_one_line(mistake: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["night", "pages", *mistake])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert mistake[0] in said and mistake[1] in said
 
 
 def test_another_run_beside_it_is_not_taken_for_its_own(folder: Path, tmp_path: Path) -> None:
