@@ -27,6 +27,9 @@ MORE = (
     "python -m reports build",
     "python -m reports build all",
 )
+LONG = ("python -m chaos prove",)
+"""Commands that take minutes, every experiment that the inventory has a claim about: run with --long."""
+
 #: Options that another test tries: (module, option) -> the file that does.
 ELSEWHERE: dict[tuple[str, str], str] = {
     ("lab", "--vanilla"): "tests/lab/test_virtual_lab.py",
@@ -50,7 +53,10 @@ def shown() -> list[Command]:
     return list({command.text: command for command in found}.values())
 
 
-@pytest.mark.parametrize("command", shown(), ids=lambda command: str(command.text))
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(one, id=one.text, marks=[pytest.mark.long] if one.text in LONG else []) for one in shown()],
+)
 def test_a_command_that_is_shown_works(command: Command) -> None:
     # As after `. .venv/bin/activate`.
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
