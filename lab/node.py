@@ -62,7 +62,7 @@ class VirtualNode:
             for child in map(int, children):
                 if os.readlink(f"/proc/{child}/ns/pid") != own and _comm(child) in _POWEROFF:
                     return child
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # a process that ends shows nobody its own
             return None
         return None
 
