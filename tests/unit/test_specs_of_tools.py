@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from cluster.errors import ProbeFailed
+from specs.deployer.nights import Harness
+from specs.deployer.test_nights import OLDEST_S, missed
 from specs.deployer.tools import parts, recap
 
 SAID = """
@@ -31,3 +35,19 @@ def test_an_answer_that_was_cut_off_is_no_answer() -> None:
     assert parts("said\n@redis\nbind x\n@end\n", "redis")["redis"] == ["bind x"]
     with pytest.raises(ProbeFailed, match="incomplete: no end"):
         parts("@redis\nbind x\n", "redis")
+
+
+def nights(*found: Mapping[str, object], waited: float = 0.0, running: bool = False) -> Harness:
+    """What a deployer says at the moment 1,000,000 whose timer was started so long ago."""
+    now = 1e6
+    return Harness("", (), "", (), (), now, now - waited, running, found, "", {}, None, ())
+
+
+def test_a_night_that_never_was_and_one_of_long_ago_are_missed() -> None:
+    old = {"began": 1e6 - OLDEST_S - 1, "ended": 1e6 - OLDEST_S}
+    new = {"began": 1e6 - 60, "ended": None}
+    assert missed(nights(waited=OLDEST_S + 1)) == "no night in 26 hours"
+    assert not missed(nights(waited=OLDEST_S))
+    assert missed(nights(old)) == "the last night began 26 hours ago"
+    assert not missed(nights(old, new))
+    assert missed(nights(old, new, running=True)), "one that goes on is not over yet"
