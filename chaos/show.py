@@ -27,15 +27,7 @@ def table(claims: Sequence[judge.Judged]) -> None:
     """The claims: budget against what was measured."""
     rows = [("CLAIM", "SERVICE", "BUDGET", "OUT FOR", "VERDICT", "")]
     for claim in claims:
-        least, most = claim.outage.at_least, claim.outage.at_most
-        span = (
-            ""
-            if claim.verdict == judge.NOT_VERIFIED
-            else "never"
-            if most == 0
-            else f"{least:.3f} to {f'{most:.3f} s' if most != float('inf') else '?'}"
-        )
-        rows.append((claim.claim, claim.service, f"{claim.budget_s:g} s", span, claim.verdict, claim.reason))
+        rows.append((claim.claim, claim.service, f"{claim.budget_s:g} s", _span(claim), claim.verdict, claim.reason))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     colour = sys.stdout.isatty()
     print()
@@ -46,6 +38,16 @@ def table(claims: Sequence[judge.Judged]) -> None:
         reason = row[5] if row[4] != judge.HELD else ""
         print("  ".join([*cells, reason]).rstrip())
     print()
+
+
+def _span(claim: judge.Judged) -> str:
+    """How long it was out, by what was seen; nothing where nobody could look."""
+    least, most = claim.outage.at_least, claim.outage.at_most
+    if claim.verdict == judge.NOT_VERIFIED:
+        return ""
+    if most == 0:
+        return "never"
+    return f"{least:.3f} to {'?' if most == float('inf') else f'{most:.3f} s'}"
 
 
 def outcome(found: Outcome) -> None:

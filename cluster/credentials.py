@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cluster import authority, secrets
 from cluster.authority import Authority, Certificate
 from cluster.errors import InputError
+from cluster.here import DEPLOYER, deployers
 from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory
 from cluster.secrets import Secrets
@@ -18,7 +19,6 @@ from cluster.secrets import Secrets
 if TYPE_CHECKING:
     from cluster.node import Node
 
-DEPLOYER = "deployer"  # the group whose node holds the authority, too
 SIGN = "/opt/cluster/bin/rpi-sign"
 ASK_S = 10.0
 RENEWED_AT = 1 / 3  # of its life; what is left is time to notice that nobody could renew it
@@ -80,10 +80,9 @@ def sign(inventory: Inventory, public: str, *, identity: str, seconds: float | N
 
 def ask(fleet: Mapping[str, Node], inventory: Inventory, public: str, *, identity: str, seconds: float) -> str:
     """A certificate for a public key, signed by the deployer; raises what Node.run does."""
-    for node in inventory.nodes.values():
-        if node.group == DEPLOYER:
-            words = [SIGN, identity, str(int(seconds))]
-            return fleet[node.name].run(words, input=f"{public}\n".encode(), deadline=ASK_S, check=True).text.strip()
+    for node in deployers(inventory):
+        words = [SIGN, identity, str(int(seconds))]
+        return fleet[node.name].run(words, input=f"{public}\n".encode(), deadline=ASK_S, check=True).text.strip()
     raise InputError(f"{inventory.path.name}: no node of group {DEPLOYER}, which could sign")
 
 

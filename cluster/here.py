@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cluster.inventory import Inventory, Node
 
+DEPLOYER = "deployer"
+"""The group whose node has the authority, the backups, the password store and the harness."""
 INTERFACES = Path("/sys/class/net")
+
+
+def deployers(inventory: Inventory) -> list[Node]:
+    """The nodes of that group; none where there is no such group."""
+    return [one for one in inventory.nodes.values() if one.group == DEPLOYER]
 
 
 def node(inventory: Inventory) -> Node | None:

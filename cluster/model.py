@@ -403,6 +403,11 @@ class Claim(NamedTuple):
         return (self.fault, self.losing, *self.arguments)
 
     @property
+    def loss(self) -> str:
+        """What is done to put it to the test, as names of claims begin: `losing-alpha`, `stop-alpha-keepalived`."""
+        return "-".join(("losing" if self.fault == "kill" else self.fault, self.losing, *self.arguments))
+
+    @property
     def about_k3s(self) -> bool:
         """Whether only a K3s can show it."""
         return self.kind == "reaction" or (self.kind == "outage" and self.service == K3S)
@@ -465,11 +470,11 @@ class ClaimLine(Model):
         found += [("reaction", f"{K3S}-{reaction}", self.budget or 0.0) for reaction in self.k3s]
         found += [("recovery", "recovery", self.recovery)] if self.recovery is not None else []
         for kind, what, budget in found:
-            lost = "-".join(("losing" if self.fault == "kill" else self.fault, one, *arguments))
-            name = f"{lost}-never-{what}" if kind == "never" else f"{lost}-{what}"
+            claim = Claim("", one, self.fault, arguments, kind, what, budget)
+            name = f"{claim.loss}-never-{what}" if kind == "never" else f"{claim.loss}-{what}"
             if self.name:
                 name = "-".join([self.name, *([one] if several else []), *([what] if len(found) > 1 else [])])
-            yield Claim(name, one, self.fault, arguments, kind, what, budget)
+            yield claim._replace(name=name)
 
 
 class Profile(Model):

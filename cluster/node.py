@@ -361,12 +361,14 @@ class Fleet(Mapping[str, Node]):
 
     def _renewed(self, login: Login) -> PKey | None:
         """The operator's key with a new certificate, asked from the deployer; None where it cannot give one now."""
-        from cluster import credentials, secrets
+        from cluster import credentials, here, secrets
         from cluster.ssh import load_key
 
         inventory, made = self._inventory, secrets.ensure(self._inventory)
-        plans = [node for node in inventory.nodes.values() if node.group == credentials.DEPLOYER]
-        asked = {n.name: Node(n.name, str(n.address), login=lambda: login, keys=self._keys) for n in plans}
+        asked = {
+            n.name: Node(n.name, str(n.address), login=lambda: login, keys=self._keys)
+            for n in here.deployers(inventory)
+        }
         try:
             seconds, identity = inventory.authority.user, f"operator of {inventory.cluster.name}"
             text = credentials.ask(asked, inventory, made.ssh_public(), identity=identity, seconds=seconds)

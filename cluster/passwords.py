@@ -6,23 +6,21 @@ Provisioning fills the store (provision/deployer/35-pass.sh): one entry for each
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from cluster import here
 from cluster.errors import InputError
 from cluster.inventory import Inventory
 
-DEPLOYER = "deployer"  # the group whose node has a store
 ENTRIES = "cluster"  # the store's folder for them
 SHOW_S = 20.0  # gpg's agent is started for the first one; a loaded Pi 2 takes seconds
 
 
-def entries(inventory: Inventory, host: str | None = None) -> Mapping[str, Path]:
+def entries(inventory: Inventory) -> Mapping[str, Path]:
     """The encrypted files of the cluster's secrets, by the secret's name; none anywhere but on the deployer itself."""
-    names = {node.name for node in inventory.group(DEPLOYER)} if DEPLOYER in inventory.groups else set()
-    if (socket.gethostname() if host is None else host).partition(".")[0] not in names:
+    if here.node(inventory) not in here.deployers(inventory):
         return {}
     store = Path(os.environ.get("PASSWORD_STORE_DIR") or "~/.password-store").expanduser()
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,12 @@ from typing import Any
 Event = dict[str, Any]
 RUN_FILE = "run.json"
 EVENTS_FILE = "events.jsonl"
+_REPORT = re.compile(r"^report: reports/runs/([\w.-]+)/report\.html$", re.MULTILINE)
+
+
+def named(text: str) -> list[str]:
+    """The runs whose reports are named in what a run of specs printed (specs/session.py)."""
+    return _REPORT.findall(text)
 
 
 class Recorder:

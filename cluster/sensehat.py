@@ -103,7 +103,8 @@ def decode(buffer: bytes) -> Frame:
 
 def draw(lights: Frame) -> str:
     """The lights as text, a letter each: what a person reads in a message."""
-    letters = {DARK: ".", WHITE: "W", **{light: name[0].upper() for name, light in LIGHTS.items()}, (248, 120, 0): "U"}
+    letters = {DARK: ".", WHITE: "W", **{light: name[0].upper() for name, light in LIGHTS.items()}}
+    letters[VERDICTS["unsure"][0]] = "U"
     text = [letters.get(light, "?") for light in lights]
     return "/".join("".join(text[at : at + SIDE]) for at in range(0, len(text), SIDE))
 

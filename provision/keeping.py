@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 from cluster import authority, power, secrets, tls
 from cluster import inventory as inventories
 from cluster.authority import Authority
-from cluster.credentials import DEPLOYER
 from cluster.errors import InputError, NodeError
+from cluster.here import DEPLOYER, deployers
 from cluster.inventory import Inventory, Node
 from cluster.node import Fleet
 from cluster.secrets import Secrets
@@ -180,7 +180,7 @@ def _decrypt(path: Path, passphrase: Path) -> bytes:
 
 
 def _deployer(inventory: Inventory) -> Node:
-    found = [node for node in inventory.nodes.values() if node.group == DEPLOYER]
+    found = deployers(inventory)
     if not found:
         raise InputError(f"{inventory.path.name}: no node of group {DEPLOYER}, which has backups")
     return found[0]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from cluster import credentials, tls
+from cluster.here import DEPLOYER
 from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory, Node
 from cluster.secrets import Secrets
 from provision import render
 
 COMPUTE = "compute"
-DEPLOYER = "deployer"  # the group that serves by TLS, and holds the authority
 
 
 def files(inventory: Inventory, node: Node, secrets: Secrets, host_key: str | None) -> dict[str, bytes]:
@@ -28,7 +28,8 @@ def files(inventory: Inventory, node: Node, secrets: Secrets, host_key: str | No
         text = signer.sign(secrets.mpi_public(), "user", [user], identity=f"{user}'s jobs", seconds=plan.jobs)
         found[f"{COMPUTE}/mpi-certificate.pub"] = f"{text}\n".encode()
     if node.group == DEPLOYER:
-        found[f"{DEPLOYER}/known_hosts"] = _routers(inventory)
+        lines = [f"# {render.managed(inventory, 'signed.py')}", *routers(inventory)]
+        found[f"{DEPLOYER}/known_hosts"] = "".join(f"{line}\n" for line in lines).encode()
         for path in sorted(secrets.folder.iterdir()):
             if not path.name.startswith(("ssh_key", ".")):  # the operator's own, which is nobody else's
                 found[f"{DEPLOYER}/secrets/{path.name}"] = path.read_bytes()
@@ -39,11 +40,11 @@ def files(inventory: Inventory, node: Node, secrets: Secrets, host_key: str | No
     return found
 
 
-def _routers(inventory: Inventory) -> bytes:
-    """The host keys of routers, which have no certificates, as they were pinned here: a known_hosts file."""
+def routers(inventory: Inventory) -> list[str]:
+    """The host keys of routers, which have no certificates, as they were pinned here: lines of known_hosts."""
     pins = HostKeys(inventory.state / "known_hosts")
-    lines = [f"# {render.managed(inventory, 'signed.py')}"]
-    for name in inventory.routers:
-        address = str(inventory.nodes[name].address)
-        lines += [f"{address},{name} {pin.type} {pin.key}" for pin in pins.pins(name, address)]
-    return "".join(f"{line}\n" for line in lines).encode()
+    return [
+        f"{plan.address},{name} {pin.type} {pin.key}"
+        for name, plan in inventory.routers.items()
+        for pin in pins.pins(name, str(plan.address))
+    ]

@@ -8,7 +8,6 @@ night that should have been and was not has a line of its own.
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
+from cluster import record
 from reports import bars, headline, render, results
 from reports.headline import Headline
 from reports.run import load
@@ -25,8 +25,6 @@ DUE_FILE, INDEX_FILE, PREFIX = "due", "index.html", "night-"
 LATE_S = 3600.0
 """A night that begins later than this after its time is another one; a run of its own is over by then."""
 SAID_LINES = 40
-NAMED = re.compile(r"^report: reports/runs/([\w.-]+)/report\.html$", re.MULTILINE)
-"""How a run of specs says where its report is: specs/session.py."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def end(folder: Path, runs: Path, now: float, code: int, said: str) -> Night:
     began = [night for night in nights(folder) if night.ended is None]
     night = replace(began[-1] if began else Night(now), ended=now, exit=code)
     begun = [path for path in render.folders(runs) if path.name >= _run_name(night.began)]
-    named = [path for path in begun if path.name in NAMED.findall(said)]
+    named = [path for path in begun if path.name in record.named(said)]
     found = (named or begun)[:1]
     night = _judged(night, found[0]) if found else replace(night, tone="bad", text=_no_run(code), said=_tail(said))
     _save(folder, night)

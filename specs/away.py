@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import io
-import re
 import shlex
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from cluster import tree
+from cluster import here, record, tree
 from cluster.errors import InputError, NodeError
 from cluster.node import Fleet
 
 if TYPE_CHECKING:
     from cluster.inventory import Inventory
 
-GROUP = "deployer"
 PROGRAM = "/opt/cluster/bin/rpi-specs"
 LIMIT_S, FETCH_S = 1800.0, 120.0  # disruptive specs take minutes
-REPORT = re.compile(r"^report: reports/runs/([\w.-]+)/report\.html$", re.MULTILINE)
 OURS = ("--from", "--inventory")  # each with a value; the deployer has its own inventory
 
 
@@ -29,7 +26,7 @@ def run(inventory: Inventory, name: str, words: Sequence[str], runs: Path) -> in
 
     Returns its exit code.  Raises InputError for a node that has no harness, and what Node.run does.
     """
-    known = [node.name for node in inventory.group(GROUP)] if GROUP in inventory.groups else []
+    known = [node.name for node in here.deployers(inventory)]
     if name not in known:
         raise InputError(f"--from {name}: the harness is only on {' and '.join(known) or 'no node'}; name that one")
     with Fleet(inventory) as fleet:
@@ -40,7 +37,7 @@ def run(inventory: Inventory, name: str, words: Sequence[str], runs: Path) -> in
         done = node.run([PROGRAM, *words], deadline=LIMIT_S)
         print(done.text, end="", flush=True)
         print(done.err.decode("utf-8", "replace"), end="", flush=True)
-        for found in REPORT.findall(done.text):
+        for found in record.named(done.text):
             packed = node.run(
                 ["tar", "-C", f"{tree.HOME}/reports/runs", "-czf", "-", found], deadline=FETCH_S, check=True
             )

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from cluster import secrets
 from cluster.errors import ClusterError, ProbeFailed
+from cluster.here import DEPLOYER
 from specs.looks import Place
 
 if TYPE_CHECKING:
     from cluster.node import Node
 
-GROUP = "deployer"
+GROUP = DEPLOYER
 SECTION = "\x1e"
 LOOK_S = 30.0
 KEEPS_S = 60  # how long the certificate lives that the deployer is asked for

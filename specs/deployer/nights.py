@@ -7,16 +7,14 @@ import gzip
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cluster import tree
 from cluster.errors import ClusterError, ProbeFailed
-from cluster.probes import http
-from specs.deployer.tools import GROUP, parts
-from specs.lanservices.booting import addresses_of
-from specs.lanservices.looks import outcome
+from specs.deployer.looks import GROUP
+from specs.deployer.tools import parts
+from specs.lanservices.webs import pages_of
 
 if TYPE_CHECKING:
     from cluster.node import Node
@@ -128,14 +126,7 @@ def _read(node: Node, found: Mapping[str, Sequence[str]]) -> Harness:
 
 def night_pages(place: Place) -> dict[tuple[str, str], Page | ClusterError]:
     """The index of the nights, and what is said of the next one, from every address."""
-    port, addresses = place.inventory.http.port, addresses_of(place.inventory)
-    asked = [(name, path) for name in addresses for path in (INDEX, NOW)]
-
-    def get(name: str, path: str) -> Page | ClusterError:
-        return outcome(lambda: http.get(addresses[name], path, port))
-
-    with ThreadPoolExecutor(len(asked)) as pool:
-        return dict(zip(asked, pool.map(lambda one: get(*one), asked), strict=True))
+    return pages_of(place, INDEX, NOW)
 
 
 def a_few_there(place: Place) -> dict[str, tuple[int, str] | ClusterError]:

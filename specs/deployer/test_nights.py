@@ -12,8 +12,8 @@ from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.node import Node
 from cluster.probes.http import Page
+from specs.deployer.looks import GROUP
 from specs.deployer.nights import INDEX, NOW, Harness
-from specs.deployer.tools import GROUP
 from specs.lanservices.booting import addresses_of
 from specs.lanservices.looks import must
 

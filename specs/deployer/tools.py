@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import ClusterError, ProbeFailed
+from specs.deployer.looks import GROUP
 
 if TYPE_CHECKING:
     from cluster.node import Node
     from specs.looks import Place
 
-GROUP = "deployer"
 LOOK_S, PLAY_S, SERVERSPEC_S = 20.0, 120.0, 240.0
 SETTINGS = ("bind", "maxclients", "protected-mode")
 # As the login user, who has the store and the keys.  What is secret leaves the node as a hash only.

@@ -72,8 +72,13 @@ def http_webs(place: Place) -> dict[str, Web | ClusterError]:
 
 def http_pages(place: Place) -> dict[tuple[str, str], Page | ClusterError]:
     """The index and the page about the node, from every address."""
+    return pages_of(place, INDEX, HELLO)
+
+
+def pages_of(place: Place, *paths: str) -> dict[tuple[str, str], Page | ClusterError]:
+    """These pages, from every address; by its name, and the path."""
     port, addresses = place.inventory.http.port, addresses_of(place.inventory)
-    asked = [(name, path) for name in addresses for path in (INDEX, HELLO)]
+    asked = [(name, path) for name in addresses for path in paths]
 
     def get(name: str, path: str) -> Page | ClusterError:
         return outcome(lambda: http.get(addresses[name], path, port))

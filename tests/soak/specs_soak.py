@@ -63,8 +63,7 @@ def disruptive(folder: Path) -> tuple[Outcomes, float]:
     """Everything of the pair's that takes a service away, each spec once."""
     inventory = load()
     pair = (inventory.dhcp.primary, inventory.dhcp.secondary)
-    faults = {"losing", *(claim.fault for claim in inventory.claims)}
-    others = " or ".join(f"{fault}-{name}" for fault in sorted(faults) for name in inventory.nodes if name not in pair)
+    others = " or ".join(sorted({claim.loss for claim in inventory.claims if claim.losing not in pair}))
     said, took = specs(folder / "production.xml", "--disruptive", "-m", "disruptive", "-k", f"not ({others})", *PAIR)
     late = [test for test, one in said.items() if one.outcome == "skipped" and ELSEWHERE in one.message]
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import here, tree
+from cluster import here, record, tree
 from cluster.errors import NodeError
 from cluster.inventory import Inventory, load
 from provision import harness
@@ -84,8 +84,8 @@ def test_a_run_that_is_here_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_where_the_report_is_is_found_in_what_pytest_says() -> None:
     said = "2 passed\nreport: reports/runs/20261123-035441-specs/report.html\n"
-    assert away.REPORT.findall(said) == ["20261123-035441-specs"]
-    assert away.REPORT.findall("report: reports/runs/../x/report.html\n") == []
+    assert record.named(said) == ["20261123-035441-specs"]
+    assert record.named("report: reports/runs/../x/report.html\n") == []
 
 
 # --- what is put there

@@ -487,10 +487,10 @@ def fleet(sshd: Sshd, tmp_path: Path) -> Iterator[Fleet]:
 def inventory(sshd: Sshd, state: Path) -> Inventory:
     """As much of an inventory as a Fleet reads: two nodes that answer and one that does not."""
     addresses = {"alpha": "127.0.0.1", "beta": "127.0.0.2", "gamma": "127.0.0.3"}
-    nodes = {name: SimpleNamespace(name=name, address=address) for name, address in addresses.items()}
+    nodes = {name: SimpleNamespace(name=name, address=address, mac="", group="") for name, address in addresses.items()}
     users = SimpleNamespace(login=sshd.user, first_password="raspberry")
     systems = {"system": lambda name: "debian"}
-    return cast(Inventory, SimpleNamespace(state=state, users=users, nodes=nodes, groups={}, **systems))
+    return cast(Inventory, SimpleNamespace(state=state, users=users, nodes=nodes, **systems))
 
 
 def test_a_fleet_is_its_nodes(fleet: Fleet) -> None:

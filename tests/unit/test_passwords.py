@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import passwords, secrets
+from cluster import here, passwords, secrets
 from cluster.errors import InputError
 from cluster.inventory import Inventory, default_path, parse
 
@@ -27,15 +27,26 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inventory: Inventory)
     (folder / "cluster").mkdir(parents=True)
     (folder / ".gpg-id").write_text(f"{inventory.cluster.name}\n")
     monkeypatch.setenv("PASSWORD_STORE_DIR", str(folder))
-    monkeypatch.setattr("socket.gethostname", lambda: "psi")
+    become(tmp_path, monkeypatch, str(inventory.node("psi").mac))
     return folder
 
 
-def test_only_the_deployer_reads_a_store_and_only_one_of_its_cluster(store: Path, inventory: Inventory) -> None:
+def become(folder: Path, monkeypatch: pytest.MonkeyPatch, mac: str) -> None:
+    """This computer has one network card."""
+    (folder / "net" / "eth0").mkdir(parents=True, exist_ok=True)
+    (folder / "net" / "eth0" / "address").write_text(f"{mac}\n")
+    monkeypatch.setattr(here, "INTERFACES", folder / "net")
+
+
+def test_only_the_deployer_reads_a_store_and_only_one_of_its_cluster(
+    store: Path, inventory: Inventory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (store / "cluster" / "tsig_key.gpg").touch()
     assert list(passwords.entries(inventory)) == ["tsig_key"]
-    assert list(passwords.entries(inventory, "psi.dc1.b3rry.clust0r")) == ["tsig_key"]
-    assert not passwords.entries(inventory, "alpha") and not passwords.entries(inventory, "laptop")
+    for other in (str(inventory.node("alpha").mac), "02:00:00:00:00:01"):
+        become(tmp_path, monkeypatch, other)
+        assert not passwords.entries(inventory), other
+    become(tmp_path, monkeypatch, str(inventory.node("psi").mac))
     (store / ".gpg-id").write_text("somebody\n")
     assert not passwords.entries(inventory)
     (store / ".gpg-id").unlink()
