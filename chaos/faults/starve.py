@@ -29,6 +29,9 @@ TAKE_S = 25.0
 """How long taking all may take: a ping is 1 s, and who asked the wrong peer waits for load balance max seconds."""
 LOOK_S = 2.0
 """How often we look whether nothing is free any more."""
+AT_ONCE = 4
+"""A quarter of all ask at the same time: what is offered and then, as we are killed, never asked for is nobody's for a
+while, and the rest must do for others."""
 OFFERED_S = 125.0
 """How long what was offered, and never asked for, is kept from everybody else: two minutes (dhcpd), and a ping."""
 LEASE_FILE = "/var/lib/dhcp/dhcpd.leases"
@@ -110,7 +113,7 @@ class Starve:
     def undo(self, means: Means) -> None:
         """Give all back, and wait until a newcomer is offered an address by each server; raises WaitTimeout, NodeError.
 
-        Where it ended in the middle of taking, what servers had offered is nobody's for two minutes.
+        Where it ended in the middle of taking, what servers had offered, a quarter of all, is nobody's for two minutes.
         """
         give_back(means)
         newcomer = dhcp.Client(_interface(means), f"{PREFIX}ff:{int.from_bytes(os.urandom(1)):02x}")
@@ -120,7 +123,7 @@ class Starve:
         }
 
         def offered() -> bool:
-            return pair <= {offer.server for offer in newcomer.discover(10)}
+            return pair <= {offer.server for offer in newcomer.discover(10, enough=pair)}
 
         until(offered, deadline=OFFERED_S, what="an address for a newcomer, of each server", every=1.0)
 
@@ -156,16 +159,14 @@ def free(means: Means) -> dict[str, bool]:
 
 
 def take(interface: str, asked: Mapping[str, str], starved: Callable[[], bool]) -> bool:
-    """Let these clients get a lease, at the same time, of the address that each asks for where it can.
+    """Let these clients get a lease, a quarter at a time, of the address that each asks for where it can.
 
     Ends when each has one, when `starved` says so, or after a while; whether each has one.
     """
     end, look = Deadline.after(TAKE_S), Deadline.after(LOOK_S)
     short = ((51, LEASE_S.to_bytes(4)),)
     machines = {mac: ClientMachine(mac, wanted=address, extra=short) for mac, address in asked.items()}
-    now = time.monotonic()
-    for machine in machines.values():
-        machine.discover(now)
+    at_once = -(-len(machines) // AT_ONCE)
     with wire.packet_socket(interface, wire.ETH_IP, wire.only_udp_to(CLIENT_PORT), accept=tuple(machines)) as sock:
         poll = select.poll()
         poll.register(sock, select.POLLIN)
@@ -174,7 +175,9 @@ def take(interface: str, asked: Mapping[str, str], starved: Callable[[], bool]) 
                 if starved():
                     break
                 look = Deadline.after(LOOK_S)
-            for machine in left:
+            for machine in left[:at_once]:
+                if machine.state is State.IDLE:
+                    machine.discover(time.monotonic())
                 while (frame := machine.send(time.monotonic())) is not None:
                     sock.send(frame)
             timers = [m.next_timer for m in left if m.next_timer is not None]
