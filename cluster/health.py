@@ -28,13 +28,15 @@ OFFSET_S = 1.0
 """How far a server's clock may be from ours: the falseticker of RFC 5905 is one that is off by seconds."""
 PATIENT = 10
 """`secs` of a client that has tried long: above any load balance maximum, so both peers answer."""
-ADVERTS = 2.2
-"""How many advertisement intervals hold an advertisement of every advertiser for certain."""
+ADVERTS = 1.6
+"""How many advertisement intervals hold an advertisement of every advertiser, also of one that is late."""
 FRESH_S = 0.25
 """How old a node's facts may be: a look asks several checks about the same node in the same moment."""
 CLIENT = dhcp.synthetic_mac(0xB0)
 OFFER_S = 2.5
 """dhcpd pings an address for 1 s before it offers it (dhcpd(8)), and may look for another one after that."""
+STRANGERS_S = 1.5
+"""How long strangers are waited for, who may ping, too, when all others have made their offers."""
 
 INFO = "/opt/cluster/data/info_host.txt"
 """Where a node says what it is."""
@@ -256,7 +258,9 @@ class Health:
     def dhcp(self, names: Collection[str]) -> str:
         """Each of these nodes offers a lease to a client that has waited long, and nobody else does."""
         with self._offers:  # one client, so one question at a time
-            offers = dhcp.Client(self.interface, CLIENT).discover(PATIENT, wait=OFFER_S)
+            offers = dhcp.Client(self.interface, CLIENT).discover(
+                PATIENT, wait=OFFER_S, enough=[self.address(name) for name in names], least=STRANGERS_S
+            )
         self._options = tuple(offer.options for offer in offers)
         servers = {offer.server for offer in offers}
         missing = [name for name in names if self.address(name) not in servers]

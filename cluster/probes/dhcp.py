@@ -10,7 +10,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 
 from cluster.errors import ProbeFailed
@@ -96,17 +96,26 @@ class Client:
         self.interface, self.mac, self.client_id, self.source = interface, mac, client_id, source
         self.extra = tuple(extra)
 
-    def discover(self, secs: int = 0, *, wait: float | Deadline = 2.5, wanted: str | None = None) -> tuple[Offer, ...]:
+    def discover(
+        self,
+        secs: int = 0,
+        *,
+        wait: float | Deadline = 2.5,
+        wanted: str | None = None,
+        enough: Collection[str] = (),
+        least: float = 0.0,
+    ) -> tuple[Offer, ...]:
         """The offers of all servers that answer a DISCOVER within `wait` s; takes no lease.  `wanted`: ask for it.
 
         A server pings an address for 1 s before it offers it (dhcpd(8)), so a shorter wait can see nothing.
+        `enough`: from `least` s on, nobody else is waited for once each of these servers has made an offer.
         In a failover pair only one peer answers, unless `secs` is above the load balance maximum.  The
         DISCOVER is sent once more in the wait.  What ISC dhcpd offers, it offers to nobody else for two minutes.
         Raises ProbeFailed (`permission`, `interface`).
         """
         machine = self._machine(accept=False, wanted=wanted)
         machine.discover(time.monotonic(), secs=secs)
-        self._run(machine, Deadline.of(wait))
+        self._run(machine, Deadline.of(wait), frozenset(enough), Deadline.after(least))
         return tuple(machine.offers)
 
     def lease(
@@ -218,8 +227,17 @@ class Client:
             reason="timeout",
         )
 
-    def _run(self, machine: ClientMachine, end: Deadline) -> Nak | None:
-        """Drive the machine until it is bound or idle or the time is up; the last refusal, if any."""
+    def _run(
+        self,
+        machine: ClientMachine,
+        end: Deadline,
+        enough: frozenset[str] = frozenset(),
+        soonest: Deadline | None = None,
+    ) -> Nak | None:
+        """Drive the machine until it is bound or idle or the time is up; the last refusal, if any.
+
+        Once every server in `enough` has made an offer, the time is up at `soonest`.
+        """
         refused: Nak | None = None
         with ExitStack() as stack:
             sock = stack.enter_context(open_socket(self.interface, self.mac))
@@ -228,6 +246,8 @@ class Client:
             for each in socks:
                 poll.register(each, select.POLLIN)
             while machine.state not in (State.BOUND, State.IDLE) and not end.passed:
+                if enough and soonest and enough <= {offer.server for offer in machine.offers}:
+                    end = soonest
                 while (frame := machine.send(time.monotonic())) is not None:
                     _send(sock, frame)
                 timer = machine.next_timer
