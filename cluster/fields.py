@@ -287,6 +287,9 @@ RelativeFile = Annotated[
     str, BeforeValidator(pattern(rf"{_NAME}(/{_NAME}){{0,6}}", "write a path without .. that does not begin with /"))
 ]
 Openings = Annotated[str | Opening, PlainValidator(opening)]
+Device = Annotated[
+    str, BeforeValidator(pattern(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", "write an interface name such as eth0"))
+]
 Interface = Annotated[
     str,
     BeforeValidator(pattern(r"[A-Za-z][A-Za-z0-9_.-]{0,13}\*?", "write an interface name such as cni0, or cni*")),

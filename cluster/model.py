@@ -57,10 +57,7 @@ class NetworkPlan(Model):
     gateway: f.Address
     gateway_mac: f.Mac
     floating: f.Address
-    interface: Annotated[
-        str,
-        BeforeValidator(f.pattern(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", "write an interface name such as eth0")),
-    ]
+    interface: f.Device
     operator: Operator
 
     @property
@@ -91,6 +88,8 @@ class Group(Model):
         Literal["debian", "openwrt"],
         BeforeValidator(f.one_of(frozenset({"debian", "openwrt"}), "system")),
     ] = "debian"
+    interface: f.Device = "eth0"
+    """Of routers, which need not be called as the other nodes' (`NetworkPlan.interface`) are."""
     ssh_ports: Annotated[tuple[f.Port, ...], f.Unique, Field(min_length=1)]
     ssh_from: Annotated[tuple[f.Network, ...], f.Unique] = ()
     open: Annotated[tuple[f.Openings, ...], f.Unique] = ()
@@ -578,6 +577,10 @@ class Inventory(Model):
     def system(self, name: str) -> str:
         """What a node runs: `debian`, whose kin Raspberry Pi OS is, or `openwrt`."""
         return self.groups[self.nodes[name].group].system
+
+    def interface(self, name: str) -> str:
+        """A node's interface on the LAN."""
+        return self.groups[self.nodes[name].group].interface if name in self.routers else self.network.interface
 
     @property
     def debian(self) -> Mapping[str, Node]:

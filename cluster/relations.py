@@ -67,6 +67,7 @@ class Parts:
 def mistakes(parts: Parts) -> Mistakes:
     """Every mistake between sections: the key to blame and the complaint."""
     yield from _nodes(parts)
+    yield from _interfaces(parts)
     yield from _firewall(parts)
     for key, _, address in _addresses(parts):
         yield from _inside(key, address, parts.network)
@@ -119,6 +120,12 @@ def _nodes(parts: Parts) -> Mistakes:
                 key,
                 f"the operator has this name too (line {parts.line(('network', 'operator', 'name'))}); rename one",
             )
+
+
+def _interfaces(parts: Parts) -> Mistakes:
+    for name, group in parts.groups.items():
+        if group.system == "debian" and "interface" in group.model_fields_set:
+            yield ("groups", name, "interface"), "is for routers; that of other nodes is network.interface"
 
 
 def _firewall(parts: Parts) -> Mistakes:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.errors import ClusterError, InputError
+from cluster.inventory import Inventory
 from lab.site import Site, digest, prune
 
 HERE = Path(__file__).parent
@@ -97,11 +99,16 @@ def host_apt_options() -> list[str]:
     return [f"--aptopt={line}" for line in dump.splitlines() if wanted.match(line) and '""' not in line]
 
 
-def image(site: Site, say: Say) -> Path:
-    """The vanilla image's tree, built when it is not in the cache; about half a minute."""
+def image(site: Site, inventory: Inventory, say: Say) -> Path:
+    """The vanilla image's tree, built when it is not in the cache; about half a minute.
+
+    Its user, password and interface are the inventory's, as who flashes a card writes them there.
+    """
+    users = inventory.users
+    hook, card = shlex.quote(str(HERE / "image.sh")), [users.login, users.first_password, inventory.network.interface]
     sources = "".join(f"{source.line}\n" for source in host_sources())
     distribution, codename = host_release()
-    key = digest([sources, distribution, " ".join(PACKAGES), HERE / "image.sh"])
+    key = digest([sources, distribution, " ".join(PACKAGES), HERE / "image.sh", *card])
     with built(site.images, key) as (done, part):
         if part is None:
             return done
@@ -110,7 +117,7 @@ def image(site: Site, say: Say) -> Path:
             "the vanilla image",
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "mmdebstrap", "--mode=root",
              "--variant=minbase", "--format=directory", f"--include={','.join(PACKAGES)}", *host_apt_options(),
-             f"--customize-hook={HERE / 'image.sh'} \"$1\"", codename, str(part / "root"), "-"],
+             f"--customize-hook={hook} \"$1\" {shlex.join(card)}", codename, str(part / "root"), "-"],
             site.home / "image.log", input=sources,
         )  # fmt: skip
     return done

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Turns a minimal Debian tree into what a freshly flashed Raspberry Pi OS Lite is: user pi with password
-# raspberry and password-less sudo, SSH with passwords, DHCP on eth0, and nothing of the cluster.
-# mmdebstrap calls it with the root of the tree.   Usage: image.sh ROOT
+# Turns a minimal Debian tree into what a freshly flashed Raspberry Pi OS Lite is: one user with a password and
+# password-less sudo, SSH with passwords, DHCP on its interface, and nothing of the cluster.
+# mmdebstrap calls it with the root of the tree.   Usage: image.sh ROOT USER PASSWORD INTERFACE
 set -eu
-root=$1
+root=$1 user=$2 password=$3 interface=$4
 
-chroot "$root" useradd --create-home --uid 1000 --shell /bin/bash --groups sudo,adm pi
-echo 'pi:raspberry' | chroot "$root" chpasswd --crypt-method SHA512
-echo 'pi ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/010_pi-nopasswd"
+chroot "$root" useradd --create-home --uid 1000 --shell /bin/bash --groups sudo,adm "$user"
+printf '%s:%s\n' "$user" "$password" | chroot "$root" chpasswd --crypt-method SHA512
+echo "$user ALL=(ALL) NOPASSWD: ALL" >"$root/etc/sudoers.d/010_pi-nopasswd"
 chmod 0440 "$root/etc/sudoers.d/010_pi-nopasswd"
 
 # Host keys are made at the first boot, by each node for itself.
@@ -25,9 +25,9 @@ ExecStart=/usr/bin/ssh-keygen -q -t ecdsa -N "" -f /etc/ssh/ssh_host_ecdsa_key
 RequiredBy=ssh.service
 UNIT
 
-cat >"$root/etc/systemd/network/80-dhcp.network" <<'NETWORK'
+cat >"$root/etc/systemd/network/80-dhcp.network" <<NETWORK
 [Match]
-Name=eth0
+Name=$interface
 [Network]
 DHCP=ipv4
 LinkLocalAddressing=no

@@ -237,7 +237,7 @@ class Lab:
 
     def _built(self) -> tuple[dict[str, Path], Path]:
         """The vanilla root of each node, and the mirror that the nodes see."""
-        tree = image(self.site, self.say)
+        tree = image(self.site, self.inventory, self.say)
         packages = mirror(self.site, tree, SOURCES / "provision", self.say)
         roots = dict.fromkeys(self.inventory.debian, tree / "root")
         if self.inventory.routers:

@@ -72,7 +72,7 @@ def plug(site: Site, inventory: Inventory, name: str) -> None:
     ip(
         [
             f"netns add {_name(site, name)}",
-            f"link add {name} netns {switch} type veth peer name {inventory.network.interface}"
+            f"link add {name} netns {switch} type veth peer name {inventory.interface(name)}"
             f" netns {_name(site, name)} address {node.mac}",
         ]
     )

@@ -29,8 +29,8 @@ TAKE_S = 25.0
 """How long taking all may take: a ping is 1 s, and who asked the wrong peer waits for load balance max seconds."""
 LOOK_S = 2.0
 """How often we look whether nothing is free any more."""
-AT_ONCE = 4
-"""A quarter of all ask at the same time: what is offered and then, as we are killed, never asked for is nobody's for a
+AT_ONCE = 2
+"""Half of all ask at the same time: what is offered and then, as we are killed, never asked for is nobody's for a
 while, and the rest must do for others."""
 OFFERED_S = 125.0
 """How long what was offered, and never asked for, is kept from everybody else: two minutes (dhcpd), and a ping."""
@@ -113,7 +113,7 @@ class Starve:
     def undo(self, means: Means) -> None:
         """Give all back, and wait until a newcomer is offered an address by each server; raises WaitTimeout, NodeError.
 
-        Where it ended in the middle of taking, what servers had offered, a quarter of all, is nobody's for two minutes.
+        Where it ended in the middle of taking, what was on offer, up to half of all, is nobody's for two minutes.
         """
         give_back(means)
         newcomer = dhcp.Client(_interface(means), f"{PREFIX}ff:{int.from_bytes(os.urandom(1)):02x}")
@@ -152,14 +152,22 @@ def _files(means: Means) -> dict[str, Mapping[str, LeaseEntry]]:
 
 
 def free(means: Means) -> dict[str, bool]:
-    """The addresses that a new client could be given, and whether they are the primary's; by the primary's file."""
+    """The addresses that a new client could be given, and whether they are the primary's; by the primary's file.
+
+    In the order in which dhcpd gives them: those that were abandoned are its last resort.
+    """
     plan = means.inventory.dhcp
     states = dhcp.states(_files(means)[plan.primary], plan.pool_first, plan.pool_last)
-    return {address: state != "backup" for address, state in states.items() if state in ("free", "abandoned", "backup")}
+    return {
+        a: state != "backup"
+        for kinds in (("free", "backup"), ("abandoned",))
+        for a, state in states.items()
+        if state in kinds
+    }
 
 
 def take(interface: str, asked: Mapping[str, str], starved: Callable[[], bool]) -> bool:
-    """Let these clients get a lease, a quarter at a time, of the address that each asks for where it can.
+    """Let these clients get a lease, half of them at a time, of the address that each asks for where it can.
 
     Ends when each has one, when `starved` says so, or after a while; whether each has one.
     """

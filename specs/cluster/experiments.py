@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from chaos.experiment import HOLD_S, claims_about, prove
 from chaos.faults import Fault
 from chaos.outcome import Outcome
 from cluster.errors import ClusterError
-from cluster.inventory import Inventory
+from cluster.inventory import Claim, Inventory
 from cluster.node import Fleet
 from cluster.record import Event, events
+
+MISSED_S = 2.5
+"""How much longer than its budget a service must be out to have missed it for certain."""
+PATIENT = ("dhcp", "k3s")
+"""Whose clients ask again after seconds."""
+
+
+def enough(claims: Collection[Claim]) -> float:
+    """How long a fault must last for these claims, s.
+
+    What is out as long as it lasts must miss its budget; patient clients, and what must never happen, take longer.
+    """
+    if all(claim.kind == "outage" and claim.service not in PATIENT for claim in claims):
+        return max((claim.budget for claim in claims), default=0.0) + MISSED_S
+    return HOLD_S
 
 
 class Experiments:
@@ -21,14 +38,15 @@ class Experiments:
         self._done: dict[Fault, Outcome | ClusterError] = {}
         self._seen: dict[Fault, tuple[Event, ...]] = {}
 
-    def of(self, fault: Fault, hold_s: float = HOLD_S) -> Outcome:
+    def of(self, fault: Fault, hold_s: float = 0.0) -> Outcome:
         """The experiment with this fault; fails the spec where it could not be made, which is tried once.
 
-        `hold_s` counts for who asks first; all who share a fault name the same.
+        It lasts for `hold_s`, and as long as claims about it need; what is shared has the `hold_s` of who asks first.
         """
         if fault not in self._done:
             claims = claims_about(self.inventory, fault, patient=True)
             try:
+                hold_s = max(hold_s, enough(claims))
                 self._done[fault] = prove(self.inventory, self.fleet, fault, claims, hold_s=hold_s)
             except ClusterError as error:  # refused by the guard, for instance
                 self._done[fault] = error
@@ -39,7 +57,7 @@ class Experiments:
             pytest.exit(outcome.reason)
         return outcome
 
-    def seen(self, fault: Fault, hold_s: float = HOLD_S) -> tuple[Event, ...]:
+    def seen(self, fault: Fault, hold_s: float = 0.0) -> tuple[Event, ...]:
         """Everything that was recorded of it."""
         run = self.of(fault, hold_s).run
         if fault not in self._seen:

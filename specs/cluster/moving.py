@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import pytest
 
-from chaos.experiment import HOLD_S
 from chaos.faults import Block, Fault, PowerOff, Stop
 from chaos.judge import GRACE_S, Interval
 from chaos.ownership import Ownership, Reign, late, ownership, reigns
@@ -34,10 +33,12 @@ class Trial(NamedTuple):
     """Of how long the standby waits for a dead master."""
 
 
-LOST = Trial("lost", lambda owner, standby: PowerOff(owner), lambda down: HOLD_S)
-"""The owner loses its power: what claims about it are judged by, so it lasts as long as there."""
-STOPPED = Trial("stopped", lambda owner, standby: Stop(owner, "keepalived"), lambda down: 2.5)
-DEAF = Trial("deaf", lambda owner, standby: Block(standby, owner, "vrrp"), lambda down: down + 2.5)
+HELD_S = 2.5
+"""How long the address stays where it went."""
+LOST = Trial("lost", lambda owner, standby: PowerOff(owner), lambda down: down + HELD_S)
+"""The owner loses its power, for as long as claims about that need, too: they are judged by the same experiment."""
+STOPPED = Trial("stopped", lambda owner, standby: Stop(owner, "keepalived"), lambda down: HELD_S)
+DEAF = Trial("deaf", lambda owner, standby: Block(standby, owner, "vrrp"), lambda down: down + HELD_S)
 """The standby hears no advertisement of the owner, which hears those of the standby."""
 
 

@@ -50,7 +50,7 @@ def test_its_name(node: Node, router: Router) -> None:
 def test_its_address(node: Node, router: Router, inventory: Inventory) -> None:
     lan, found = inventory.network, package(router, "network").section("interface", "lan").options
     wanted = {"proto": "static", "ipaddr": node.address, "netmask": str(lan.cidr.netmask), "gateway": str(lan.gateway),
-              "device": lan.interface}  # fmt: skip
+              "device": inventory.interface(node.name)}  # fmt: skip
     differ = {key: found.get(key) for key in wanted if found.get(key) != wanted[key]}
     assert not differ, f"{node.name}: its LAN has {differ}, not { ({key: wanted[key] for key in differ}) }"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.test_growth import MANY, USUAL, bring, cluster_of, verify
+from tests.inventories import with_compute
+from tests.lab.test_growth import MANY, SHIPPED, USUAL, bring, cluster_of, verify
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(os.geteuid() != 0, reason="making namespaces and nodes needs root")]
 DEARER = 1.5  # how much more a node may cost among many; the looks that all share are spread over more of them
@@ -21,7 +22,7 @@ def test_a_node_costs_no_more_among_many(tmp_path: Path, record_property: Callab
     cost = {}
     for count in (USUAL, MANY):
         (folder := tmp_path / str(count)).mkdir()
-        with cluster_of(count, folder) as model:
+        with cluster_of(with_compute(SHIPPED, count), folder) as model:
             bring(model)
             cost[count] = verify(model) / len(model.nodes)
         record_property(f"s for a node of {count}", round(cost[count], 2))

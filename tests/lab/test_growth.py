@@ -1,6 +1,7 @@
-"""Other numbers of compute nodes are other inventories and nothing else: the same code brings up and verifies them.
+"""Another cluster is another inventory and nothing else: the same code brings it up, verifies it and proves its claims.
 
-Each has a lab of its own.  What the specs cost a node is told; tests/bench/bench_growth.py compares.
+With more nodes or fewer, and with nothing called or placed as in the shipped one.  Each has a lab of its own.  What the
+specs cost a node is told; tests/bench/bench_growth.py compares.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from pathlib import Path
 import pytest
 
 from cluster.inventory import Inventory, load
-from tests.inventories import with_compute
+from tests.inventories import OTHER_NAMES, elsewhere, with_compute
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.long, pytest.mark.skipif(os.geteuid() != 0, reason="making namespaces and nodes needs root")]
 
+SHIPPED = (ROOT / "inventory.yaml").read_text()
 FEW, USUAL, MANY = 2, 4, 24
 
 
@@ -37,10 +39,10 @@ def run(*words: str | Path, seconds: float = 900) -> tuple[float, str]:
 
 
 @contextmanager
-def cluster_of(count: int, folder: Path) -> Iterator[Inventory]:
-    """A cluster of that many compute nodes, whose lab is taken down at the end."""
+def cluster_of(text: str, folder: Path) -> Iterator[Inventory]:
+    """The cluster of an inventory's text; its lab is taken down at the end."""
     file = folder / "inventory.yaml"
-    file.write_text(with_compute((ROOT / "inventory.yaml").read_text(), count))
+    file.write_text(text)
     try:
         yield load(file)
     finally:
@@ -65,7 +67,7 @@ def verify(model: Inventory) -> float:
 def test_a_cluster_of_another_size_is_one_more_inventory(
     count: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    with cluster_of(count, tmp_path) as model:
+    with cluster_of(with_compute(SHIPPED, count), tmp_path) as model:
         up_s, provision_s = bring(model)
         specs_s = verify(model)
     told = {
@@ -76,3 +78,10 @@ def test_a_cluster_of_another_size_is_one_more_inventory(
     }
     for what, seconds in told.items():
         record_property(what, round(seconds, 2))
+
+
+def test_nothing_depends_on_what_the_shipped_inventory_says(tmp_path: Path) -> None:
+    with cluster_of(elsewhere(SHIPPED), tmp_path) as model:
+        bring(model)
+        verify(model)
+        run("chaos", "--inventory", model.path, "kill", OTHER_NAMES["alpha"])  # which ends well where every claim held

@@ -1,4 +1,4 @@
-"""Inventories of other sizes are inventories: they load, and have the nodes that were asked for."""
+"""Inventories made of the shipped one's text are inventories: they load, and have what was asked for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from cluster.inventory import load
-from tests.inventories import with_compute, without
+from tests.inventories import OTHER_NAMES, elsewhere, with_compute, without
 
-TEXT = Path(__file__).resolve().parents[2].joinpath("inventory.yaml").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "inventory.yaml").read_text()
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 24])
@@ -33,3 +34,14 @@ def test_twenty_more_have_the_addresses_that_follow(tmp_path: Path) -> None:
     herd = load(file).group("compute")
     assert [str(node.address) for node in (herd[4], herd[-1])] == ["192.168.10.25", "192.168.10.44"]
     assert len({node.mac for node in herd}) == 24
+
+
+def test_elsewhere_nothing_is_called_or_placed_as_in_the_shipped_inventory(tmp_path: Path) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(elsewhere(TEXT))
+    here, there = load(ROOT / "inventory.yaml"), load(file)
+    assert list(there.nodes) == [OTHER_NAMES[name] for name in here.nodes]
+    assert not set(here.hosts) & set(there.hosts), "a name is the same"
+    assert not set(here.hosts.values()) & set(there.hosts.values()), "an address is the same"
+    assert len(there.claims) == len(here.claims)
+    assert there.dns.primary == there.dhcp.secondary != there.dhcp.primary
