@@ -76,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
         verb = options.target[0] if options.target[:1] in [[one] for one in maintenance.VERBS] else None
         words = [*(options.target[1:] if verb else options.target), *([options.rolling] if options.rolling else [])]
         names = targets(inventory, words)
+        render.check(inventory)
         if verb:
             maintenance.command(verb, words, names, several=options.rolling is not None)
         elif options.rolling or options.unguarded:

@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cluster import credentials
 from cluster.authority import REVOKED_SERIAL
+from cluster.errors import InputError
 from cluster.inventory import Inventory, Node, Record
 from cluster.k3s import IMAGE, at_hand
 from cluster.secrets import Secrets
@@ -124,6 +125,17 @@ def bundle(
     files["steps"] = _lines(f"# {source}", *order)
     files["params.sh"] = _lines(f"# {source}", *_params(inventory, node, here))
     return files
+
+
+def check(inventory: Inventory, here: Path = HERE) -> None:
+    """Whether what the inventory names beside it is there; raises InputError."""
+    folder = here / "lanservices/tftp"
+    served = sorted(p.relative_to(folder).as_posix().removesuffix(".j2") for p in folder.rglob("*") if p.is_file())
+    if inventory.tftp.boot_file not in served:
+        raise InputError(
+            f"{inventory.path.name}: tftp.boot_file: provision/lanservices/tftp, which is served, has no "
+            f"{inventory.tftp.boot_file}; put it there, or name one of {', '.join(served)}"
+        )
 
 
 def managed(inventory: Inventory, source: str) -> str:

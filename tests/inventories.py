@@ -53,7 +53,7 @@ OTHER_WORDS = {
     "max_lease: 1h": "max_lease: 90m", "default_lease: 1h": "default_lease: 40m", "ttl: 7d": "ttl: 1d",
     "tsig_name: rpicluster-xfer ": "tsig_name: hut-key ", "instance: VI_1": "instance: HUT",
     "virtual_router_id: 51": "virtual_router_id: 77", "router_id: RPI_CLUST": "router_id: HUT_WAY",
-    "root: /srv/tftp": "root: /srv/boot", "boot_file: pxelinux/boot.txt": "boot_file: start/here.txt",
+    "root: /srv/tftp": "root: /srv/boot", "boot_file: pxelinux/boot.txt": "boot_file: dl/sample.txt",
     "port: 1080": "port: 8081", "chroot: /opt/chroot_bb": "chroot: /srv/pages", "user: bbweb": "user: pages",
     "user: mpiuser": "user: runner", "ranks_per_node: 8": "ranks_per_node: 3", "port: 3632": "port: 3700",
     "ara_port: 8443": "ara_port: 9443",

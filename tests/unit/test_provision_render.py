@@ -48,6 +48,14 @@ def changed(inventory: Inventory, tmp_path: Path, old: str, new: str) -> Invento
     return inventories.load(tmp_path / "inventory.yaml")
 
 
+def test_a_boot_file_that_is_not_there_is_refused(inventory: Inventory, tmp_path: Path) -> None:
+    render.check(inventory)
+    (served := tmp_path / "lanservices/tftp").mkdir(parents=True)
+    (served / "other.txt.j2").touch()
+    with pytest.raises(InputError, match=r"yaml: tftp\.boot_file: .* no pxelinux/boot\.txt; put it .* other\.txt$"):
+        render.check(inventory, tmp_path)
+
+
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 @pytest.mark.parametrize("name", [name for name in NODES if SHIPPED.nodes[name].group != "openwrt"])  # it gets none
 def test_rendered_scripts_are_shellcheck_clean_and_strict(
