@@ -13,7 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -73,7 +73,7 @@ class Lab:
             self._raise_inotify()
             self._start_bus()
             trees, packages = self._built()
-            snapshot = None if vanilla else self._snapshot()
+            snapshot = None if vanilla else self._snapshot(trees, packages)
             network.build(self.site, self.inventory)
             for name, node in self.nodes.items():
                 layers = [trees[name]] if snapshot is None else [snapshot / name, trees[name]]
@@ -85,17 +85,26 @@ class Lab:
                 self.say("starting from the provisioned snapshot")
                 self._restore_pins(snapshot)
                 os.utime(snapshot)
+        new = [name for name, node in self.nodes.items() if not node.made]
+        if new:
+            trees, packages = self._built()
+            for name in new:
+                self.say(f"{name} is new")
+                self.nodes[name].create([trees[name]], packages)
         for node in self._boot_order():
             node.on()
-        self.wait_ready()
+        self.wait_ready(but=new)
 
-    def wait_ready(self, seconds: float = 90) -> None:
-        """Wait until every node that can be reached answers SSH and, once provisioned, its services."""
+    def wait_ready(self, seconds: float = 90, but: Collection[str] = ()) -> None:
+        """Wait until every node that can be reached answers SSH and, once provisioned, its services.
+
+        Nodes that nobody knows yet (`but`) get their addresses when all are provisioned.
+        """
         deadline = Deadline.after(seconds)
         provisioned = self.provisioned
         self.enter()
         first = self.inventory.routers or self.inventory.bootstrapped  # the others get their addresses from these
-        names = list(self.inventory.nodes if provisioned else first)
+        names = [name for name in (self.inventory.nodes if provisioned else first) if name not in but]
         waits: list[Callable[[], object]] = [partial(self._wait_ssh, name, deadline) for name in names]
         if provisioned:
             waits += self._service_waits(deadline)
@@ -217,7 +226,7 @@ class Lab:
         """Give a node a blank vanilla disk and boot it; its pinned host key is forgotten."""
         node = self.node(name)
         self._require()
-        trees, packages = self._built()
+        trees, packages = self._standing()
         node.create([trees[name]], packages)
         forget_pin(self._pins(), str(self.inventory.nodes[name].address))
         node.on()
@@ -244,9 +253,15 @@ class Lab:
             roots |= dict.fromkeys(self.inventory.routers, router(self.site, self.inventory, self.say) / "root")
         return roots, packages
 
-    def _key(self) -> str:
+    def _standing(self) -> tuple[dict[str, Path], Path]:
+        """The same of the lab that is up, whatever would be built by now."""
+        for node in self.nodes.values():
+            node.require()
+        mirrors = {(node.folder / "mirror").read_text() for node in self.nodes.values() if not node.router}
+        return {name: node.layers()[-1] for name, node in self.nodes.items()}, Path(mirrors.pop())
+
+    def _key(self, trees: Mapping[str, Path], packages: Path) -> str:
         """The name of the snapshot that these sources, parameters and secrets make."""
-        trees, packages = self._built()
         # The operator's own certificate is renewed every few days, and no node has it.
         secrets = [path for path in sorted((self.inventory.state / "secrets").glob("*")) if path.suffix != ".pub"]
         return digest([*sorted({str(tree) for tree in trees.values()}), packages.name, self.inventory.path,
@@ -262,10 +277,10 @@ class Lab:
                 found.append(artifacts.find(self.inventory, name).sha256)
         return found
 
-    def _snapshot(self) -> Path | None:
+    def _snapshot(self, trees: Mapping[str, Path], packages: Path) -> Path | None:
         if not (self.inventory.state / "secrets").is_dir():
             return None
-        path = self.site.snapshots / self._key()
+        path = self.site.snapshots / self._key(trees, packages)
         return path if path.is_dir() else None
 
     @property
@@ -273,7 +288,7 @@ class Lab:
         """Whether the nodes stand on a snapshot or were provisioned since."""
         return (self.site.folder / "provisioned").exists() or any(
             str(self.site.snapshots) in (node.folder / "layers").read_text()
-            for node in self.nodes.values() if (node.folder / "layers").exists()
+            for node in self.nodes.values() if node.made
         )  # fmt: skip
 
     def snapshot(self) -> bool:
@@ -284,7 +299,8 @@ class Lab:
         """
         self._require()
         (self.site.folder / "provisioned").touch()
-        done = self.site.snapshots / self._key()
+        trees, packages = self._standing()
+        done = self.site.snapshots / self._key(trees, packages)
         vanilla = all(":" not in (node.folder / "layers").read_text() for node in self.nodes.values())
         if done.exists() or not vanilla:
             return False
@@ -292,7 +308,6 @@ class Lab:
         deadline = Deadline.after(60)
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(lambda node: node.shut_down(deadline), self.nodes.values()))
-        trees, packages = self._built()
         part = self.site.snapshots / f".{done.name}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, InputError
 from cluster.inventory import Inventory
 from cluster.wait import Deadline, WaitTimeout, until
 from lab import network
@@ -105,6 +105,16 @@ class VirtualNode:
             f"[Network]\nAddress={address}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
         )
 
+    @property
+    def made(self) -> bool:
+        """Whether it has a disk: a node that is new in the inventory has none."""
+        return (self.folder / "layers").exists()
+
+    def require(self) -> None:
+        """Raise InputError where it has no disk."""
+        if not self.made:
+            raise InputError(f"lab: {self.name} is new; `python -m lab up` makes it")
+
     def layers(self) -> list[Path]:
         """What the node's root is made of, topmost first."""
         return [self.upper, *map(Path, (self.folder / "layers").read_text().split(":"))]
@@ -133,8 +143,7 @@ class VirtualNode:
         if self.leader() is not None and network.plugged(self.site, self.name):
             return
         self.off()
-        if not (self.folder / "layers").exists():
-            raise ClusterError(f"lab: {self.name} does not exist; `python -m lab up` makes it")
+        self.require()
         network.plug(self.site, self.inventory, self.name)
         options = K3S_OPTIONS if self._runs_k3s() else ()
         with (self.folder / "console.log").open("ab") as console:

@@ -80,6 +80,14 @@ def test_a_cluster_of_another_size_is_one_more_inventory(
         record_property(what, round(seconds, 2))
 
 
+def test_one_more_node_is_one_more_line(tmp_path: Path) -> None:
+    with cluster_of(with_compute(SHIPPED, FEW), tmp_path) as model:
+        bring(model)
+        model.path.write_text(with_compute(SHIPPED, FEW + 1))
+        bring(load(model.path))
+        verify(load(model.path))
+
+
 def test_nothing_depends_on_what_the_shipped_inventory_says(tmp_path: Path) -> None:
     with cluster_of(elsewhere(SHIPPED), tmp_path) as model:
         bring(model)
