@@ -10,13 +10,13 @@ from cluster.node import Node
 pytestmark = pytest.mark.group("lanservices")
 
 
-@pytest.mark.parametrize("user", ["mpiuser", "redis", "computeadm", "puppet"])
+@pytest.mark.each("user", lambda inventory, node: [inventory.mpi.user, "redis", "computeadm", "puppet"])
 def test_no_user_of_another_role(node: Node, user: str, facts: Facts) -> None:
     assert user not in facts.users, f"{node.name} has the user {user}, which belongs to another role"
 
 
 @pytest.mark.semantics("http-no-other")
-@pytest.mark.parametrize("port", [80, 443, 5353])
+@pytest.mark.each("port", lambda inventory, node: sorted({80, 443, 5353} - {inventory.http.port}))
 def test_nothing_listens_on(node: Node, port: int, facts: Facts) -> None:
     found = [one for one in facts.listeners if one.port == port and not one.local]
     who = ", ".join(f"{one.process or 'the kernel'} ({one.protocol})" for one in found)
