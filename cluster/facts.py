@@ -483,14 +483,17 @@ journalctl -q -k -o cat --since=-1h | awk '
 def _log(tag: str) -> str:
     """The newest line with this tag in the journal, and where the tag's own file has it, to the second.
 
-    It need not be the last one there: a node that loses its power keeps less of its journal than of its files.
+    It need not be the last one there: a node that loses its power keeps less of its journal than of its files.  What
+    was said this moment has two seconds to arrive.
     """
     file = shlex.quote(f"/var/log/{tag}.log")
     return (
         f"newest=$(journalctl -q -n 1 -o short-unix -t {shlex.quote(tag)}); said=${{newest#*: }}; at=${{newest%%.*}}; "
         'echo "journal=$said"; '
-        f'for n in 0 1 -1; do grep -F "$(date -d "@$((at + n))" +%FT%T)" {file}; done | grep -F -- ": $said" | '
-        "sed 's/^/arrived=/'; "
+        "for try in 1 2 3 4 5 6 7 8 9; do "
+        f'line=$(for n in 0 1 -1; do grep -F "$(date -d "@$((at + n))" +%FT%T)" {file}; done | '
+        'grep -m 1 -F -- ": $said"); '
+        '[ -z "$line" ] || { echo "arrived=$line"; break; }; sleep 0.25; done; '
         f'echo "file=$(tail -n 1 {file})"; '
         'echo "kept=$(ls -d /var/log/journal/$(cat /etc/machine-id))"'
     )

@@ -20,13 +20,14 @@ PATIENT = ("dhcp", "k3s")
 """Whose clients ask again after seconds."""
 
 
-def enough(claims: Collection[Claim]) -> float:
-    """How long a fault must last for these claims, s.
+def enough(fault: Fault, claims: Collection[Claim]) -> float:
+    """How long a fault must last for the claims about itself, s; what it is a part of has an experiment of its own.
 
     What is out as long as it lasts must miss its budget; patient clients, and what must never happen, take longer.
     """
-    if all(claim.kind == "outage" and claim.service not in PATIENT for claim in claims):
-        return max((claim.budget for claim in claims), default=0.0) + MISSED_S
+    own = [claim for claim in claims if claim.fault == fault.kind]
+    if all(claim.kind == "outage" and claim.service not in PATIENT for claim in own):
+        return max((claim.budget for claim in own), default=0.0) + MISSED_S
     return HOLD_S
 
 
@@ -46,7 +47,7 @@ class Experiments:
         if fault not in self._done:
             claims = claims_about(self.inventory, fault, patient=True)
             try:
-                hold_s = max(hold_s, enough(claims))
+                hold_s = max(hold_s, enough(fault, claims))
                 self._done[fault] = prove(self.inventory, self.fleet, fault, claims, hold_s=hold_s)
             except ClusterError as error:  # refused by the guard, for instance
                 self._done[fault] = error
