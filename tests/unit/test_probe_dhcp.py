@@ -162,6 +162,18 @@ def test_both_peers_offer_once_secs_is_above_the_load_balance_maximum(pair: Pair
     }
 
 
+def test_who_has_heard_all_that_must_offer_waits_for_strangers_alone(pair: Pair) -> None:
+    client, both = Client("eth0", dhcp.synthetic_mac(7)), {"10.9.8.1", "10.9.8.2"}
+    ended = []
+    for enough, least in ((both, 0.0), (both, 2.0), ({*both, "10.9.8.9"}, 0.0)):
+        began = time.monotonic()
+        offers = client.discover(secs=5, wait=4.0, enough=enough, least=least)
+        assert {offer.server for offer in offers} == both
+        ended.append(time.monotonic() - began)
+    soon, strangers, missing = ended
+    assert soon < missing and 2.0 <= strangers < missing and missing >= 4.0
+
+
 def test_a_reservation_is_given_by_dhcp_and_bootp_and_nobody_else_gets_a_bootp_answer(pair: Pair) -> None:
     client = Client("eth0", dhcp.synthetic_mac(5))
     reply = client.bootp()
