@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from chaos.faults.fault import Means
 from chaos.faults.on_node import NodeFault, drop_in, must_run, no_drop_in
-from cluster.errors import InputError
-from cluster.wait import until
+from cluster.errors import ClusterError, InputError, ProbeFailed
+from cluster.node import Node
+from cluster.wait import Deadline, WaitTimeout, until
 
 MOST_S = 86_400.0
 CHRONY = "chrony"
-FOLLOW_S = 30.0
-"""How long who forgot may take to follow somebody again: a burst of four is 8 s (chronyc(1)), twice and more."""
-FOLLOWS = """
+SETTLE_S = 60.0
+"""How long all may take to forget a lie, and to follow somebody again."""
+BURST_S = 12.0
+"""How long who forgot is left alone: a burst of four takes 8 s (chronyc(1))."""
+FORGET = "chronyc reset sources >/dev/null; chronyc burst 4/8 >/dev/null"
+MIND = """
 sources=$(chronyc -n -c sources)
+stats=$(chronyc -n -c sourcestats)
 tracking=$(chronyc -c tracking)
-echo "$sources" | cut -d, -f2 | grep -qxF '*' && exit 0
-case $tracking in 7F7F0101,*) exit 0;; esac
-echo "$(hostname) follows nobody yet" >&2
-exit 1
+if echo "$sources" | cut -d, -f2 | grep -q '[x~]'; then echo doubts
+elif echo "$stats" | awk -F, '$2 > 3 && $8 > {most} {{ found = 1 }} END {{ exit !found }}'; then echo doubts
+elif echo "$sources" | cut -d, -f2 | grep -qxF '*'; then echo follows
+else case $tracking in 7F7F0101,*) echo follows;; *) echo nobody;; esac; fi
 """
-"""Whether a node's clock follows a source, or is the reference of all while no real time can be reached."""
+"""What a node thinks of its servers: doubts one, or will, as their samples are `most` seconds apart; follows one, or
+is itself the reference of all while no real time can be reached; or follows nobody."""
 
 
 @dataclass(frozen=True)
@@ -82,23 +88,35 @@ class Skew(NodeFault):
 
 
 def forget(means: Means, liar: str) -> None:
-    """Let those who ask `liar` for the time, and doubt it now, begin anew; raises WaitTimeout when they follow nobody.
+    """Let those who ask `liar` for the time begin anew where they heard a lie; WaitTimeout if they follow nobody then.
 
-    By themselves they would doubt it for minutes, until no false sample is among those that they average.  Who cannot
-    be asked is left out: a node without power has forgotten already.
+    By themselves they would doubt it for minutes, from when some of the samples that they average are true again.  A
+    clock that a lie has moved is doubted in turn by those who ask it, so this goes on until nobody doubts anybody, or
+    the time is up: somebody else may be wrong.  Who cannot be asked is left out: a node without power has forgotten.
     """
     model = means.inventory
-    address = model.nodes[liar].address
-    script = (
-        f'doubted=$(chronyc -n -c sources | awk -F, \'$3 == "{address}" && ($2 == "x" || $2 == "~")\')\n'
-        'if [ -n "$doubted" ]; then chronyc reset sources >/dev/null; chronyc burst 4/8 >/dev/null; echo forgot; fi\n'
-    )
     asking = [name for name in model.debian if liar in model.ntp.asked_by(name)]
-    said = means.fleet.each(lambda node: node.run(["sh", "-euc", script], sudo=True, deadline=10.0).text, asking)
-    for name in (name for name, text in said.items() if isinstance(text, str) and text.strip() == "forgot"):
-        until(partial(_follows, means, name), deadline=FOLLOW_S, what=f"{name} follows somebody", every=0.5)
+    mind = MIND.format(most=model.ntp.max_change / 10)
+    forgot = dict[str, Deadline]()
+
+    def of(said: str, found: Mapping[str, str | ClusterError]) -> list[str]:
+        return [name for name, text in found.items() if text == said]
+
+    def settled() -> bool:
+        found = means.fleet.each(lambda node: _told(node, mind), asking)
+        again = [name for name in of("doubts", found) if name not in forgot or forgot[name].passed]
+        means.fleet.each(lambda node: _told(node, FORGET), again)
+        forgot.update(dict.fromkeys(again, Deadline.after(BURST_S)))
+        if lost := set(of("nobody", found)) & set(forgot):
+            raise ProbeFailed(f"{', '.join(sorted(lost))} follow nobody", reason="nobody")
+        return not of("doubts", found)
+
+    try:
+        until(settled, deadline=SETTLE_S, what="all follow somebody whom they do not doubt", every=0.5)
+    except WaitTimeout:
+        if of("nobody", means.fleet.each(lambda node: _told(node, mind), list(forgot))):
+            raise
 
 
-def _follows(means: Means, name: str) -> bool:
-    means.fleet[name].run(["sh", "-euc", FOLLOWS], sudo=True, deadline=10.0, check=True)
-    return True
+def _told(node: Node, script: str) -> str:
+    return node.run(["sh", "-euc", script], sudo=True, deadline=10.0, check=True).text.strip()
