@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from chaos.faults.fault import Means
 from chaos.faults.on_node import NodeFault, drop_in, must_run, no_drop_in
-from cluster.errors import ClusterError, InputError, ProbeFailed
+from cluster.errors import ClusterError, InputError
 from cluster.node import Node
-from cluster.wait import Deadline, WaitTimeout, until
+from cluster.probes import clock
+from cluster.wait import WaitTimeout, until
 
 MOST_S = 86_400.0
 CHRONY = "chrony"
-SETTLE_S = 60.0
-"""How long all may take to forget a lie, and to follow somebody again."""
-BURST_S = 12.0
-"""How long who forgot is left alone: a burst of four takes 8 s (chronyc(1))."""
+FOLLOW_S = 30.0
+"""How long a server may take to tell the time, and who forgot it to follow it again: a burst of four is 8 s, as
+chronyc(1) has it, twice and more."""
 FORGET = "chronyc reset sources >/dev/null; chronyc burst 4/8 >/dev/null"
-MIND = """
-sources=$(chronyc -n -c sources)
-stats=$(chronyc -n -c sourcestats)
-tracking=$(chronyc -c tracking)
-if echo "$sources" | cut -d, -f2 | grep -q '[x~]'; then echo doubts
-elif echo "$stats" | awk -F, '$2 > 3 && $8 > {most} {{ found = 1 }} END {{ exit !found }}'; then echo doubts
-elif echo "$sources" | cut -d, -f2 | grep -qxF '*'; then echo follows
-else case $tracking in 7F7F0101,*) echo follows;; *) echo nobody;; esac; fi
+FOLLOWS = """
+case $(chronyc -c tracking) in 7F7F0101,*) exit 0;; esac
+followed=$(chronyc -n -c sources | awk -F, '$2 == "*" { print $3 }')
+chronyc -n -c sourcestats | awk -F, -v it="$followed" '$1 == it && $2 >= 4 { found = 1 } END { exit !found }' ||
+  { echo "$(hostname) follows nobody yet" >&2; exit 1; }
 """
-"""What a node thinks of its servers: doubts one, or will, as their samples are `most` seconds apart; follows one, or
-is itself the reference of all while no real time can be reached; or follows nobody."""
+"""Whether a node's clock follows a source, by four samples of it, or is the reference of all while no real time can be
+reached."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Skew(NodeFault):
         return f"the clock of {self.node}'s {self.unit} is {abs(offset):g} s {way}"
 
     def undo(self, means: Means) -> None:
-        """Give it the true time; and who heard the false one forgets it, where it was a server of time."""
+        """Give it the true time; and who asks it forgets the false one, where it was a server of time."""
         super().undo(means)
         if self.unit == CHRONY:
             forget(means, self.node)
@@ -88,35 +86,24 @@ class Skew(NodeFault):
 
 
 def forget(means: Means, liar: str) -> None:
-    """Let those who ask `liar` for the time begin anew where they heard a lie; WaitTimeout if they follow nobody then.
+    """Let those who ask `liar` for the time begin anew; raises WaitTimeout when they follow nobody then.
 
-    By themselves they would doubt it for minutes, from when some of the samples that they average are true again.  A
-    clock that a lie has moved is doubted in turn by those who ask it, so this goes on until nobody doubts anybody, or
-    the time is up: somebody else may be wrong.  Who cannot be asked is left out: a node without power has forgotten.
+    By themselves they would doubt it for minutes, until no false sample is among those that they average.  They do this
+    twice: clocks that the first true samples set right were asked by the others before that, too.  Who cannot be asked
+    is left out: a node without power has forgotten already.
     """
     model = means.inventory
+    address = str(model.nodes[liar].address)
+    with suppress(WaitTimeout):  # it may have no power, or nobody to be told the time by
+        until(lambda: clock.query(address).leap != clock.ALARM, deadline=FOLLOW_S, what=f"{liar} tells the time")
     asking = [name for name in model.debian if liar in model.ntp.asked_by(name)]
-    mind = MIND.format(most=model.ntp.max_change / 10)
-    forgot = dict[str, Deadline]()
-
-    def of(said: str, found: Mapping[str, str | ClusterError]) -> list[str]:
-        return [name for name, text in found.items() if text == said]
-
-    def settled() -> bool:
-        found = means.fleet.each(lambda node: _told(node, mind), asking)
-        again = [name for name in of("doubts", found) if name not in forgot or forgot[name].passed]
-        means.fleet.each(lambda node: _told(node, FORGET), again)
-        forgot.update(dict.fromkeys(again, Deadline.after(BURST_S)))
-        if lost := set(of("nobody", found)) & set(forgot):
-            raise ProbeFailed(f"{', '.join(sorted(lost))} follow nobody", reason="nobody")
-        return not of("doubts", found)
-
-    try:
-        until(settled, deadline=SETTLE_S, what="all follow somebody whom they do not doubt", every=0.5)
-    except WaitTimeout:
-        if of("nobody", means.fleet.each(lambda node: _told(node, mind), list(forgot))):
-            raise
+    for _ in range(2):
+        forgot = means.fleet.each(lambda node: _run(node, FORGET), asking)
+        for name in (name for name, found in forgot.items() if not isinstance(found, ClusterError)):
+            node = means.fleet[name]
+            until(partial(_run, node, FOLLOWS), deadline=FOLLOW_S, what=f"{name} follows somebody", every=0.25)
 
 
-def _told(node: Node, script: str) -> str:
-    return node.run(["sh", "-euc", script], sudo=True, deadline=10.0, check=True).text.strip()
+def _run(node: Node, script: str) -> bool:
+    node.run(["sh", "-euc", script], sudo=True, deadline=10.0, check=True)
+    return True
