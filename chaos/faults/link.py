@@ -46,7 +46,7 @@ class Unplug(NodeFault):
 
     def begin(self, means: Means) -> str:
         """Drop all."""
-        return at_interface(means.inventory.network.interface, f"{TABLE}{self.key}", "counter drop")
+        return at_interface(means.inventory.interface(self.node), f"{TABLE}{self.key}", "counter drop")
 
     def end(self, means: Means) -> str:
         """Delete that table."""

@@ -45,7 +45,7 @@ class Lose(NodeFault):
     def begin(self, means: Means) -> str:
         """Drop by chance."""
         rule = f"numgen random mod 100 < {self.percent} counter drop"
-        return at_interface(means.inventory.network.interface, f"{TABLE}{self.key}", rule)
+        return at_interface(means.inventory.interface(self.node), f"{TABLE}{self.key}", rule)
 
     def end(self, means: Means) -> str:
         """Delete that table."""
@@ -70,11 +70,11 @@ class _Netem(NodeFault):
     def begin(self, means: Means) -> str:
         """Put it in the place of the default queue."""
         words = self.WORDS.format_map(vars(self))
-        return f"tc qdisc replace dev {means.inventory.network.interface} root netem {words}\n"
+        return f"tc qdisc replace dev {means.inventory.interface(self.node)} root netem {words}\n"
 
     def end(self, means: Means) -> str:
         """Take it away; the kernel puts its default there."""
-        device = means.inventory.network.interface
+        device = means.inventory.interface(self.node)
         return f"if tc qdisc show dev {device} | grep -qw netem; then tc qdisc del dev {device} root; fi\n"
 
 

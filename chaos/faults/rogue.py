@@ -42,7 +42,7 @@ class Rogue(NodeFault):
     def begin(self, means: Means) -> str:
         """Start it, and wait until it listens."""
         own = means.inventory.node(self.node).address
-        words = f"{means.inventory.network.interface} {own} {self._ready}"
+        words = f"{means.inventory.interface(self.node)} {own} {self._ready}"
         program = b64encode(PROGRAM.read_bytes()).decode()
         run = f"mkdir -p {FOLDER}\nrm -f {self._ready}\n"
         run += transient(self.worker, f"echo {program} | base64 -d | python3 - {words}\n")

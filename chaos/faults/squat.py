@@ -35,11 +35,11 @@ class Squat(NodeFault):
 
     def begin(self, means: Means) -> str:
         """Add it."""
-        device = means.inventory.network.interface
+        device = means.inventory.interface(self.node)
         return f"{self.end(means)}ip address add {self.address}/32 dev {device} label {device}:{LABEL}\n"
 
     def end(self, means: Means) -> str:
         """Take it away where it is ours: a node that is given the address in earnest keeps it."""
-        device = means.inventory.network.interface
+        device = means.inventory.interface(self.node)
         find = f"ip -o address show dev {device} label {device}:{LABEL} | grep -qF ' {self.address}/'"
         return f"if {find}; then ip address del {self.address}/32 dev {device}; fi\n"

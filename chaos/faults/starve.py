@@ -158,12 +158,8 @@ def free(means: Means) -> dict[str, bool]:
     """
     plan = means.inventory.dhcp
     states = dhcp.states(_files(means)[plan.primary], plan.pool_first, plan.pool_last)
-    return {
-        a: state != "backup"
-        for kinds in (("free", "backup"), ("abandoned",))
-        for a, state in states.items()
-        if state in kinds
-    }
+    ranked = sorted(states.items(), key=lambda one: one[1] == "abandoned")
+    return {address: state != "backup" for address, state in ranked if state in ("free", "backup", "abandoned")}
 
 
 def take(interface: str, asked: Mapping[str, str], starved: Callable[[], bool]) -> bool:

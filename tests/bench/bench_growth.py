@@ -5,16 +5,14 @@ Two labs, one after the other, which take a quarter of an hour: `pytest tests/be
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.inventories import with_compute
+from tests.lab import test_growth as growth
 from tests.lab.test_growth import MANY, SHIPPED, USUAL, bring, cluster_of, verify
 
-pytestmark = [pytest.mark.long, pytest.mark.skipif(os.geteuid() != 0, reason="making namespaces and nodes needs root")]
+pytestmark = growth.pytestmark  # the same labs: they need minutes, and root
 DEARER = 1.5  # how much more a node may cost among many; the looks that all share are spread over more of them
 
 
