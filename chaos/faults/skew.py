@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from chaos.faults.fault import Means
+from chaos.faults.following import FOLLOW_S, begin_anew
 from chaos.faults.on_node import NodeFault, drop_in, must_run, no_drop_in
-from cluster.errors import ClusterError, InputError
-from cluster.node import Node
+from cluster.errors import InputError
 from cluster.probes import clock
 from cluster.wait import WaitTimeout, until
 
 MOST_S = 86_400.0
 CHRONY = "chrony"
-FOLLOW_S = 30.0
-"""How long a server may take to tell the time, and who forgot it to follow it again: a burst of four is 8 s, as
-chronyc(1) has it, twice and more."""
-FORGET = "chronyc reset sources >/dev/null; chronyc burst 4/8 >/dev/null"
-FOLLOWS = """
-case $(chronyc -c tracking) in 7F7F0101,*) exit 0;; esac
-followed=$(chronyc -n -c sources | awk -F, '$2 == "*" { print $3 }')
-chronyc -n -c sourcestats | awk -F, -v it="$followed" '$1 == it && $2 >= 4 { found = 1 } END { exit !found }' ||
-  { echo "$(hostname) follows nobody yet" >&2; exit 1; }
-"""
-"""Whether a node's clock follows a source, by four samples of it, or is the reference of all while no real time can be
-reached."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +76,7 @@ def forget(means: Means, liar: str) -> None:
     """Let those who ask `liar` for the time begin anew; raises WaitTimeout when they follow nobody then.
 
     By themselves they would doubt it for minutes, until no false sample is among those that they average.  They do this
-    twice: clocks that the first true samples set right were asked by the others before that, too.  Who cannot be asked
-    is left out: a node without power has forgotten already.
+    twice: clocks that the first true samples set right were asked by the others before that, too.
     """
     model = means.inventory
     address = str(model.nodes[liar].address)
@@ -98,12 +84,4 @@ def forget(means: Means, liar: str) -> None:
         until(lambda: clock.query(address).leap != clock.ALARM, deadline=FOLLOW_S, what=f"{liar} tells the time")
     asking = [name for name in model.debian if liar in model.ntp.asked_by(name)]
     for _ in range(2):
-        forgot = means.fleet.each(lambda node: _run(node, FORGET), asking)
-        for name in (name for name, found in forgot.items() if not isinstance(found, ClusterError)):
-            node = means.fleet[name]
-            until(partial(_run, node, FOLLOWS), deadline=FOLLOW_S, what=f"{name} follows somebody", every=0.25)
-
-
-def _run(node: Node, script: str) -> bool:
-    node.run(["sh", "-euc", script], sudo=True, deadline=10.0, check=True)
-    return True
+        begin_anew(means, asking)

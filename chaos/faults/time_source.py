@@ -7,6 +7,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import ClassVar
 
 from chaos.faults.fault import Means
+from chaos.faults.following import FORGET, await_following
 from chaos.faults.on_node import NodeFault, must_run
 from cluster.errors import InputError
 
@@ -15,7 +16,8 @@ from cluster.errors import InputError
 class TimeSource(NodeFault):
     """chronyd is told of another server, at the polling interval of the inventory (chronyc(1), add server).
 
-    The undo makes it forget what it heard there: else it would go on for hours as if it had real time.
+    Where it has real time by then, the undo makes it forget all that it heard: else it would go on for hours as if it
+    still had it.  It is done once the node follows somebody again: until then it calls itself the reference.
     """
 
     node: str
@@ -30,6 +32,11 @@ class TimeSource(NodeFault):
         except AddressValueError:
             raise InputError(f"source: {self.address!r} is not an IPv4 address") from None
 
+    def undo(self, means: Means) -> None:
+        """Take it away, and wait until the node follows somebody else."""
+        super().undo(means)
+        await_following(means.fleet[self.node])
+
     def begin(self, means: Means) -> str:
         """Add it."""
         poll = means.inventory.ntp.minpoll
@@ -38,9 +45,11 @@ class TimeSource(NodeFault):
 
     def end(self, means: Means) -> str:
         """Take it away, where it is; a chronyd that was restarted has forgotten it already."""
+        reference = means.inventory.ntp.local_stratum
         return (
             f"if chronyc -n -c sources 2>/dev/null | cut -d, -f3 | grep -qxF {self.address}; then\n"
+            "  stratum=$(chronyc -c tracking | cut -d, -f3)\n"
             f"  chronyc delete {self.address} >/dev/null\n"
-            "  chronyc reset sources >/dev/null\n"
+            f'  if [ "$stratum" -lt {reference} ]; then {FORGET}; fi\n'
             "fi\n"
         )
