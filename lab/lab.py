@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -27,11 +26,10 @@ from cluster.probes import clock, dns, icmp, k3s
 from cluster.wait import Deadline, until
 from lab import network
 from lab.image import image, mirror
-from lab.node import VirtualNode, await_exit, find_cgroups, remove_cgroups
+from lab.node import SOURCES, VirtualNode, await_exit, end, find_cgroups, remove_cgroups
 from lab.router import STAND_IN, genuine, router
 from lab.site import NETNS, Site, digest, prune
 
-SOURCES = Path(__file__).resolve().parent.parent
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_WANTED = 4096
 KEEP_SNAPSHOTS = 3
@@ -151,7 +149,7 @@ class Lab:
     def down(self) -> None:
         """Remove every process, namespace, cgroup and file of this lab, however it was left."""
         for pid in self._processes():
-            _end(pid)
+            end(pid)
         for pid in self._processes():
             await_exit(pid, 10)
         network.demolish(self.site)
@@ -389,12 +387,3 @@ def forget_pin(pins: Path, address: str) -> None:
 def as_json(statuses: Iterable[NodeStatus]) -> str:
     """The machine-readable form of `status`: a list of objects."""
     return json.dumps([asdict(status) for status in statuses], indent=1)
-
-
-def _end(pid: int) -> None:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for each in (*map(int, children), pid):
-            os.kill(each, signal.SIGKILL)
-    except (ProcessLookupError, FileNotFoundError):
-        return

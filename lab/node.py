@@ -1,7 +1,7 @@
 """One virtual node: its layers, its processes, its power.
 
-A node's folder holds `upper` (what it wrote), `layers` (what lies below), `pid` and `console.log`.  Its root is
-mounted in a mount namespace of its own, so a dead node leaves no mount.  Whether it runs is read from /proc,
+A node's folder holds `upper` (what it wrote), `layers` (what lies below), `pid`, `timer` and `console.log`.  Its root
+is mounted in a mount namespace of its own, so a dead node leaves no mount.  Whether it runs is read from /proc,
 never remembered.
 """
 
@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from lab import network
 from lab.router import prepare
 from lab.site import Site
 
+SOURCES = Path(__file__).resolve().parent.parent
 BOOT = Path(__file__).with_name("boot.sh")
 FIT_FOR_K3S = Path(__file__).with_name("fit-for-k3s.sh")
 #: For K3s: runc makes keyrings, and the kubelet reads the kernel's messages; the host's are not the node's, so none.
@@ -140,6 +142,7 @@ class VirtualNode:
 
         A node that a killed command left half off (its port dead, its processes dying) is first put out.
         """
+        self._stop_timer()
         if self.leader() is not None and network.plugged(self.site, self.name):
             return
         self.off()
@@ -160,6 +163,33 @@ class VirtualNode:
 
     def off(self) -> None:
         """Power off as pulling the plug does: off the wire in this moment, then dead.  Nothing if it is off."""
+        self._stop_timer()
+        self._die()
+
+    def off_for(self, seconds: float) -> None:
+        """Power off, and on again after `seconds` by a process of its own, which waits for that from now on."""
+        self._stop_timer()
+        words = [f"{seconds:g}", sys.executable, "-m", "lab.later", str(self.inventory.path), self.name]
+        with (self.folder / "console.log").open("ab") as console:
+            timer = subprocess.Popen(
+                ["sh", "-c", 'sleep "$1"; shift; exec "$@" "$0"', self.site.machine(self.name), *words],
+                stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, cwd=SOURCES,
+            )  # fmt: skip
+        (self.folder / "timer").write_text(str(timer.pid))
+        self._die()
+
+    def _stop_timer(self) -> None:
+        """End what would switch it on later, unless that is who asks."""
+        file = self.folder / "timer"
+        try:
+            pid = int(file.read_text())
+        except (FileNotFoundError, ValueError):
+            return
+        if pid != os.getpid() and self._ours(pid):
+            end(pid)
+        file.unlink(missing_ok=True)
+
+    def _die(self) -> None:
         network.pull(self.site, self.name)
         supervisor, leader = self.supervisor(), self.leader()
         for pid in (leader, supervisor):
@@ -209,6 +239,16 @@ def _kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
+        return
+
+
+def end(pid: int) -> None:
+    """Kill a process and its children."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (*map(int, children), pid):
+            os.kill(each, signal.SIGKILL)
+    except (ProcessLookupError, FileNotFoundError):
         return
 
 

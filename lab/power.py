@@ -17,6 +17,10 @@ class Driver:
         """Off the wire and dead on return."""
         self._lab.node(node).off()
 
+    def off_for(self, node: str, seconds: float) -> None:
+        """The same, and booted after `seconds` by a timer of the plug's own, unless it was switched on before."""
+        self._lab.node(node).off_for(seconds)
+
     def on(self, node: str) -> None:
         """Boot the node; nothing if it runs."""
         self._lab.node(node).on()

@@ -10,6 +10,8 @@ from cluster import power
 from cluster.errors import ClusterError, Refused
 from cluster.wait import until
 
+BACK_S = 30.0
+"""How long after its time a node is given power by its switch, where that has a timer and nobody else gave it some."""
 ANSWERS_S = 3.0
 """How long a node that has power may take to answer before it counts as half off: well above a LAN's latency."""
 
@@ -42,8 +44,12 @@ class PowerOff(OfOneNode):
 
     def apply(self, means: Means) -> None:
         """Pull the plug; on return the node is gone from the wire."""
-        means.power.off(self.node)
+        power.off(means.power, self.node, means.hold_s + BACK_S)
         means.fleet[self.node].close()
+
+    def ended(self, means: Means) -> str:
+        """Its switch's timer, or a hand at the plug, can give it power again."""
+        return f"{self.node} had power again before" if means.power.is_on(self.node) else ""
 
     def undo(self, means: Means) -> None:
         """Give power; a node that has power and yet does not answer was cut off half-way: off first, then on."""

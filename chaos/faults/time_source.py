@@ -9,7 +9,9 @@ from typing import ClassVar
 from chaos.faults.fault import Means
 from chaos.faults.following import FORGET, await_following
 from chaos.faults.on_node import NodeFault, must_run
-from cluster.errors import InputError
+from cluster.errors import InputError, Refused
+
+SOURCES = "chronyc -n -c sources 2>/dev/null | cut -d, -f3"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class TimeSource(NodeFault):
         except AddressValueError:
             raise InputError(f"source: {self.address!r} is not an IPv4 address") from None
 
+    def check(self, means: Means) -> None:
+        """It must not ask that one already: the undo would take away what it was configured with."""
+        if self.address in means.fleet[self.node].run(["sh", "-c", SOURCES], sudo=True, check=True).text.split():
+            raise Refused(f"{self.node} asks {self.address} for the time already; name another server")
+
     def undo(self, means: Means) -> None:
         """Take it away, and wait until the node follows somebody else."""
         super().undo(means)
@@ -41,13 +48,13 @@ class TimeSource(NodeFault):
         """Add it."""
         poll = means.inventory.ntp.minpoll
         add = f"chronyc add server {self.address} iburst minpoll {poll} maxpoll {poll} >/dev/null"
-        return f"{must_run('chrony')}{self.end(means)}{add}\n"
+        return f"{must_run('chrony')}{add}\n"
 
     def end(self, means: Means) -> str:
         """Take it away, where it is; a chronyd that was restarted has forgotten it already."""
         reference = means.inventory.ntp.local_stratum
         return (
-            f"if chronyc -n -c sources 2>/dev/null | cut -d, -f3 | grep -qxF {self.address}; then\n"
+            f"if {SOURCES} | grep -qxF {self.address}; then\n"
             "  stratum=$(chronyc -c tracking | cut -d, -f3)\n"
             f"  chronyc delete {self.address} >/dev/null\n"
             f'  if [ "$stratum" -lt {reference} ]; then {FORGET}; fi\n'

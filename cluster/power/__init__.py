@@ -1,7 +1,8 @@
 """Switching nodes off and on, whatever does it: drivers are found by import string.
 
 A driver is a module with `Driver(inventory)`, whose verbs are `off`, `on` and `is_on`.  It may have a verb `reset`,
-`reflash` (give a node a blank system), and `cannot_switch_on`, a clause that says why what is off stays off.  Besides
+`off_for` (off, and on again by the switch's own timer), `reflash` (give a node a blank system), and
+`cannot_switch_on`, a clause that says why what is off stays off.  Besides
 them it may offer `enter(inventory)` (become a host on the cluster's LAN) and a method `provisioned()` (told after a
 whole provisioning succeeded); both are the lab's, a real cluster needs neither.
 """
@@ -15,6 +16,9 @@ from typing import Protocol, cast
 from cluster import here
 from cluster.errors import InputError, Refused
 from cluster.inventory import Inventory
+
+RESET_S = 30.0
+"""After how long a switch with a timer gives power by itself, where it is to be off for a moment only."""
 
 
 class PowerDriver(Protocol):
@@ -43,13 +47,25 @@ def demand_reset(driver: PowerDriver, node: str) -> None:
         driver.is_on(node)
 
 
+def off(driver: PowerDriver, node: str, most_s: float) -> None:
+    """Take a node's power away; where the switch has a timer, that gives it back after `most_s` whatever becomes of us.
+
+    `on` stops the timer.
+    """
+    timed = getattr(driver, "off_for", None)
+    if timed is not None:
+        timed(node, most_s)
+    else:
+        driver.off(node)
+
+
 def reset(driver: PowerDriver, node: str) -> None:
     """Let a node start anew without a word: by the driver's own `reset`, or off and on."""
     own = getattr(driver, "reset", None)
     if own is not None:
         own(node)
         return
-    driver.off(node)
+    off(driver, node, RESET_S)
     driver.on(node)
 
 

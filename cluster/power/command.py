@@ -51,13 +51,15 @@ class Driver(Switching[Commands]):
         names = {"node": node, "address": str(self.inventory.node(node).address), "outlet": self.options(node).outlet}
         try:
             argv = [word.format_map(names) for word in shlex.split(template)]
-        except (KeyError, ValueError, IndexError) as error:
+        except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
             raise InputError(
                 f"{self.inventory.path.name}: power.options: {template!r} cannot be filled in ({error}); "
                 "known are {node}, {address} and {outlet}"
             ) from None
         try:
-            return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+            return subprocess.run(
+                argv, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S, check=False
+            )
         except subprocess.TimeoutExpired:
             raise PowerError(f"command: {node}: `{argv[0]}` did not end within {PATIENCE_S:g} s") from None
         except (OSError, IndexError) as error:

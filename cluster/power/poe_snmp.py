@@ -29,7 +29,10 @@ from cluster.power.switching import ASK_S, Options, PowerError, Switching
 
 ADMIN_ENABLE = "1.3.6.1.2.1.105.1.1.1.3"
 """pethPsePortAdminEnable, by group and port (RFC 3621); a TruthValue (RFC 2579): 1 is true, 2 is false."""
+DETECTION = "1.3.6.1.2.1.105.1.1.1.6"
+"""pethPsePortDetectionStatus: what became of it; a port that is enabled may still be searching (2), or at fault (4)."""
 TRUE, FALSE = 1, 2
+DELIVERS = 3
 TRIES = 2
 
 
@@ -57,11 +60,11 @@ class Driver(Switching[Port]):
 
     def switch(self, node: str, on: bool) -> None:
         """Set it."""
-        self._ask(node, Integer32(TRUE if on else FALSE))
+        self._ask(node, ADMIN_ENABLE, Integer32(TRUE if on else FALSE))
 
     def is_on(self, node: str) -> bool:
-        """Get it."""
-        value = self._ask(node, None)
+        """Whether it delivers power; of a switch that does not tell, whether it is enabled."""
+        value = self._ask(node, ADMIN_ENABLE)
         try:
             number = int(value)
         except (TypeError, ValueError):
@@ -69,20 +72,21 @@ class Driver(Switching[Port]):
         if number not in (TRUE, FALSE):
             told = type(value).__name__ if not number else str(number)
             raise PowerError(f"poe_snmp: {node}: {self.place(node)} is no PoE port: the switch says {told}")
-        return number == TRUE
+        state = self._ask(node, DETECTION)
+        return int(state) == DELIVERS if isinstance(state, Integer32) else number == TRUE
 
-    def _ask(self, node: str, value: Any) -> Any:
+    def _ask(self, node: str, what: str, value: Any = None) -> Any:
         where = self.options(node)
-        return asyncio.run(self._exchange(node, where, value))
+        return asyncio.run(self._exchange(node, where, self._who(where), what, value))
 
-    async def _exchange(self, node: str, where: Port, value: Any) -> Any:
+    async def _exchange(self, node: str, where: Port, who: CommunityData | UsmUserData, what: str, value: Any) -> Any:
         engine = SnmpEngine()
         try:
-            place = ObjectIdentity(f"{ADMIN_ENABLE}.{where.group}.{where.port}")
+            place = ObjectIdentity(f"{what}.{where.group}.{where.port}")
             target = await UdpTransportTarget.create((where.host, where.udp), timeout=ASK_S / TRIES, retries=TRIES - 1)
             command = get_cmd if value is None else set_cmd
             wanted = ObjectType(place) if value is None else ObjectType(place, value)
-            failed, status, _, bound = await command(engine, self._who(where), target, ContextData(), wanted)
+            failed, status, _, bound = await command(engine, who, target, ContextData(), wanted)
         except Exception as error:  # the library raises its own of many kinds, for a name that is not known too
             raise PowerError(f"poe_snmp: {node}: {where.host} cannot be asked: {error}") from None
         finally:

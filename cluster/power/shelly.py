@@ -1,11 +1,15 @@
 """Shelly's plugs, by HTTP: `power: {driver: cluster.power.shelly}` and, of each node, `power: {host: ...}`.
 
+Each has a timer of its own: `timer` in https://shelly-api-docs.shelly.cloud/gen1/#shelly1-relay-0, `toggle_after` in
+https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Switch#switchset; the next order ends it.
+
 `generation` is 1 (`/relay/N`) or 2 (`/rpc/Switch...`, also 3 and 4); `user` and `secret`, the name of the file with its
 password, where it has one.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pydantic import Field
@@ -29,11 +33,20 @@ class Driver(web.Plugs[Plug]):
 
     def switch(self, node: str, on: bool) -> None:
         """Tell it."""
+        self._set(node, on, {})
+
+    def off_for(self, node: str, seconds: float) -> None:
+        """Off, and see it; in the same order it is told when to be on again."""
+        timer = "timer" if self.options(node).generation == 1 else "toggle_after"
+        self._set(node, False, {timer: f"{math.ceil(seconds)}"})
+        self._see(node, False)
+
+    def _set(self, node: str, on: bool, more: dict[str, str]) -> None:
         plug = self.options(node)
         if plug.generation == 1:
-            self._ask(node, f"relay/{plug.relay}", {"turn": "on" if on else "off"})
+            self._ask(node, f"relay/{plug.relay}", {"turn": "on" if on else "off"} | more)
         else:
-            self._ask(node, "rpc/Switch.Set", {"id": str(plug.relay), "on": "true" if on else "false"})
+            self._ask(node, "rpc/Switch.Set", {"id": str(plug.relay), "on": "true" if on else "false"} | more)
 
     def is_on(self, node: str) -> bool:
         """Ask it."""

@@ -6,7 +6,7 @@ needs no hand.  Nodes need `kernel.sysrq` to allow it (bit 128); root may write 
 
 from __future__ import annotations
 
-from cluster.errors import ClusterError, NodeError, Refused
+from cluster.errors import ClusterError, NodeError, Refused, Unreachable
 from cluster.inventory import Inventory
 from cluster.node import Fleet
 from cluster.power.switching import Options, PowerError, Switching
@@ -39,12 +39,14 @@ class Driver(Switching[Trigger]):
         self._fleet = Fleet(inventory)
 
     def is_on(self, node: str) -> bool:
-        """Whether it runs a command over SSH: more cannot be known."""
+        """Whether it answers SSH: more cannot be known.  One that does and lets nobody in raises PowerError."""
         self._fleet[node].close()
         try:
             self._fleet[node].run(["true"], deadline=3.0, check=True)
-        except NodeError:
+        except Unreachable:
             return False
+        except NodeError as error:
+            raise PowerError(f"ssh: whether {node} has power cannot be told: {error}") from None
         return True
 
     def switch(self, node: str, on: bool) -> None:

@@ -73,6 +73,8 @@ class Switching(ABC, Generic[Wanted]):
             return path.read_text(encoding="utf-8").split("\n", 1)[0]
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; write the switch's secret there, mode 600") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: it is not text; write the switch's secret there, in UTF-8") from None
 
     @abstractmethod
     def switch(self, node: str, on: bool) -> None:
@@ -88,16 +90,17 @@ class Switching(ABC, Generic[Wanted]):
 
     def off(self, node: str) -> None:
         """Switch off, and see it."""
-        self._turn(node, False)
+        if self.is_on(node):
+            self.switch(node, False)
+            self._see(node, False)
 
     def on(self, node: str) -> None:
         """Switch on, and see it; nothing if it is on."""
-        self._turn(node, True)
+        if not self.is_on(node):
+            self.switch(node, True)
+            self._see(node, True)
 
-    def _turn(self, node: str, on: bool) -> None:
-        if self.is_on(node) is on:
-            return
-        self.switch(node, on)
+    def _see(self, node: str, on: bool) -> None:
         try:
             until(lambda: self.is_on(node) is on, deadline=CHANGE_S, every=0.1, what=node)
         except WaitTimeout as error:

@@ -13,6 +13,7 @@ from pydantic import Field
 from cluster.power.switching import Options, PowerError, Switching
 
 PATIENCE_S = 15.0
+_HUB = re.compile(r"^\w+ status for hub (\S+)", re.MULTILINE)
 _PORT = re.compile(r"^\s+Port (\d+): ([0-9a-f]{4})\b(.*)$", re.MULTILINE)
 
 
@@ -50,7 +51,9 @@ class Driver(Switching[Port]):
         where = self.options(node)
         argv = [where.program, "--location", where.hub, "--ports", str(where.port), *words]
         try:
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+            done = subprocess.run(
+                argv, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S, check=False
+            )
         except subprocess.TimeoutExpired:
             raise PowerError(f"uhubctl: {node}: it did not end within {PATIENCE_S:g} s") from None
         except OSError as error:
@@ -63,5 +66,14 @@ class Driver(Switching[Port]):
 
 
 def parse(text: str) -> dict[int, bool]:
-    """Which ports have power, from what uhubctl shows last of each (first the old state, then the new one)."""
-    return {int(port): "power" in words.split() for port, _, words in _PORT.findall(text)}
+    """Which ports have power, from what uhubctl shows last of each hub (first the old state, then the new one).
+
+    A hub of USB 3 is two, with a location each, whose ports are the same sockets: one has power where either gives it.
+    """
+    _, *parts = _HUB.split(text)
+    hubs = dict(zip(parts[::2], parts[1::2], strict=True))
+    found: dict[int, bool] = {}
+    for shown in hubs.values():
+        for port, _, words in _PORT.findall(shown):
+            found[int(port)] = found.get(int(port), False) or "power" in words.split()
+    return found

@@ -218,6 +218,8 @@ def test_an_edited_zone_is_as_before_but_for_a_newer_serial(inventory: Inventory
         assert operator in fleet["beta"].run(["chronyc", "-n", "-c", "sources"]).text
     assert not left_on(alpha) and not left_on(fleet["beta"])
     assert operator not in fleet["beta"].run(["chronyc", "-n", "-c", "sources"]).text
+    with pytest.raises(Refused, match=r"beta asks .* for the time already"):
+        TimeSource("beta", str(alpha.address)).check(means)
     follows = fleet["beta"].run(["chronyc", "-n", "-c", "tracking"]).text.split(",")[1]
     assert follows == str(alpha.address), "it has its time from where it had it before"
     with lasting(inventory, fleet, Spoil("alpha")):

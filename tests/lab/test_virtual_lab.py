@@ -87,6 +87,32 @@ print(driver.is_on("alpha"))
     assert second.python(code).split() == ["gone", "False", "True"]
 
 
+def test_a_plug_gives_power_again_when_its_time_is_over(second: Checkout) -> None:
+    """Whatever became of who told it to; and not where somebody switched it on, or off for good, before."""
+    code = """
+from pathlib import Path
+from lab.power import Driver
+driver, node = Driver(lab.inventory), lab.node("alpha")
+def told():
+    waits = [line for line in lab.leftovers() if line.startswith("process") and b"lab.later" in
+             Path("/proc", line.split()[1], "cmdline").read_bytes()]
+    print(driver.is_on("alpha"), len(waits))
+driver.off_for("alpha", 60.0)
+told()
+driver.on("alpha")
+told()
+driver.off_for("alpha", 60.0)
+driver.off("alpha")
+told()
+driver.off_for("alpha", 1.0)
+"""
+    assert second.python(code).split() == ["False", "1", "True", "0", "False", "0"]
+    on = (
+        "from cluster.wait import until\nuntil(lab.node('alpha').leader, deadline=20, what='power')\nlab.wait_ready()\n"
+    )
+    second.python(on)
+
+
 def test_half_done_power_off_is_finished_before_power_on(second: Checkout) -> None:
     """A command killed between pulling the plug and ending the processes leaves a node that `on` must mend."""
     code = """

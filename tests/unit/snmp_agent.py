@@ -14,38 +14,47 @@ from pysnmp.entity.rfc3413 import cmdrsp, context
 from pysnmp.proto.rfc1902 import Integer32
 from pysnmp.smi import error, exval, instrum
 
-from cluster.power.poe_snmp import ADMIN_ENABLE
+from cluster.power.poe_snmp import ADMIN_ENABLE, DELIVERS, DETECTION
 
-TREE = tuple(map(int, ADMIN_ENABLE.split(".")))
+ADMIN, DETECT = (tuple(map(int, text.split("."))) for text in (ADMIN_ENABLE, DETECTION))
+TREE = ADMIN[:-1]
+DISABLED, SEARCHING = 1, 2
 
 
 class Ports(instrum.AbstractMibInstrumController):  # type: ignore[misc]  # its annotations are not known
-    """Ports 1 and 2 of group 1; what is set counts at once, or never where it is `stuck`."""
+    """Ports 1 and 2 of group 1; what is set counts at once, or never where they are `stuck`; in `empty` is nothing."""
 
     def __init__(self) -> None:
         self.states = {1: 1, 2: 1}
         self.stuck = False
+        self.empty: set[int] = set()
 
     def read_variables(self, *bound: Any, **_: Any) -> list[Any]:
         """GET."""
-        known = [(name, self._port(name)) for name, _ in bound]
-        return [(name, exval.noSuchInstance if port is None else Integer32(self.states[port])) for name, port in known]
+        return [(name, self._value(tuple(name))) for name, _ in bound]
+
+    def _value(self, name: tuple[int, ...]) -> Any:
+        if (port := self._port(name, ADMIN)) is not None:
+            return Integer32(self.states[port])
+        if (port := self._port(name, DETECT)) is not None:
+            enabled = SEARCHING if port in self.empty else DELIVERS
+            return Integer32(enabled if self.states[port] == 1 else DISABLED)
+        return exval.noSuchInstance
 
     def write_variables(self, *bound: Any, **about: Any) -> list[Any]:
         """SET, where the user may."""
         for name, value in bound:
             if about["acFun"]("write", (name, value), **about):
                 raise error.NoAccessError(idx=0)
-            port = self._port(name)
+            port = self._port(tuple(name), ADMIN)
             if port is None:
                 raise error.NoSuchInstanceError(idx=0)
             if not self.stuck:
                 self.states[port] = int(value)
         return list(bound)
 
-    def _port(self, name: Any) -> int | None:
-        parts = tuple(name)
-        return int(parts[-1]) if parts[:-1] == (*TREE, 1) and parts[-1] in self.states else None
+    def _port(self, name: tuple[int, ...], column: tuple[int, ...]) -> int | None:
+        return int(name[-1]) if name[:-1] == (*column, 1) and name[-1] in self.states else None
 
 
 class Agent:

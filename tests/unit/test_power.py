@@ -21,9 +21,9 @@ import yaml
 
 from chaos.faults import Means, PowerOff, Reset
 from cluster import power, secrets
-from cluster.errors import ClusterError, InputError, Refused
+from cluster.errors import AuthenticationFailed, ClusterError, InputError, Refused
 from cluster.inventory import Inventory, load
-from cluster.node import Fleet
+from cluster.node import Fleet, Node
 from cluster.power import poe_snmp, shelly, ssh, switching, tasmota, uhubctl
 from cluster.power.switching import PowerError
 from cluster.wait import until
@@ -142,6 +142,25 @@ def test_a_port_that_does_not_change_is_no_success(agent: Agent, written: Write)
         agent.ports.stuck = False
 
 
+def test_a_port_that_delivers_nothing_has_no_power(agent: Agent, written: Write) -> None:
+    """Enabled is what was asked for; what became of it counts."""
+    driver = power.driver(written("poe_snmp", port(agent), "community", port=1))
+    agent.ports.empty = {1}
+    try:
+        assert agent.ports.states[1] == 1 and not driver.is_on("alpha")
+        with pytest.raises(PowerError, match=r"port 1 of .* was told to switch on and is still off"):
+            driver.on("alpha")
+    finally:
+        agent.ports.empty = set()
+    assert driver.is_on("alpha")
+
+
+def test_a_secret_that_is_not_there_is_a_mistake_of_the_inventory(agent: Agent, written: Write) -> None:
+    driver = power.driver(written("poe_snmp", port(agent) | {"secret": "none"}, port=1))
+    with pytest.raises(InputError, match="write the switch's secret there"):
+        driver.is_on("alpha")
+
+
 # ---------------------------------------------------------------- plugs
 
 
@@ -151,6 +170,8 @@ class Plug:
     def __init__(self, kind: str, password: str | None = None) -> None:
         self.kind, self.password, self.on, self.stuck = kind, password, True, False
         self.asked: list[str] = []
+        self.later: str | None = None
+        """After how many seconds it is on again by itself."""
 
     def answer(self, path: str, query: dict[str, str], authorization: str) -> tuple[int, Any, dict[str, str]]:
         """Status, JSON and headers."""
@@ -164,6 +185,16 @@ class Plug:
         if self.password and query.get("password") != self.password:
             return 200, {"WARNING": "Need user=<username>&password=<password>"}, {}
         command, _, word = query.get("cmnd", "").partition(" ")
+        if path == "/cm" and command == "Backlog":
+            self.later = None
+            if word:
+                off, *waits, on = word.split(";")
+                assert (off, on) == ("Power1 Off", "Power1 On")
+                tenths = [int(wait.removeprefix("Delay ")) for wait in waits]
+                assert max(tenths) <= 3600, "the firmware takes no more"
+                self._set(False)
+                self.later = f"{sum(tenths) / 10:g}"
+            return 200, {"WARNING": "Enable weblog 2 if response expected"}, {}
         if path != "/cm" or command != "Power1":
             return 200, {"Command": "Unknown"}, {}
         if word:
@@ -178,6 +209,7 @@ class Plug:
             return 404, {}, {}
         if "turn" in query:
             self._set(query["turn"] == "on")
+            self.later = query.get("timer")
         return 200, {"ison": self.on, "has_timer": False}, {}
 
     def _gen2(self, path: str, query: dict[str, str], authorization: str) -> tuple[int, Any, dict[str, str]]:
@@ -189,6 +221,7 @@ class Plug:
         if path == "/rpc/Switch.Set":
             before = self.on
             self._set(query["on"] == "true")
+            self.later = query.get("toggle_after")
             return 200, {"was_on": before}, {}
         return 200, {"id": 0, "output": self.on}, {}
 
@@ -267,6 +300,34 @@ def test_a_plug_that_wants_another_password_is_told_without_it(written: Write, k
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_plug_is_told_at_once_when_to_be_on_again(written: Write, kind: str) -> None:
+    """So that a node gets its power back whatever becomes of who took it; being switched on ends that."""
+    plug = Plug(kind)
+    with serving(plug) as number:
+        driver = plugged(written, plug, number)
+        for seconds, told in ((50.0, "50"), (1000.5, "1000.5" if kind == "tasmota" else "1001")):
+            power.off(driver, "alpha", seconds)
+            assert (plug.on, plug.later) == (False, told)
+            driver.on("alpha")
+            assert (plug.on, plug.later) == (True, None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_is_not_let_in_sets_no_timer(written: Write, kind: str) -> None:
+    plug = Plug(kind, "another")
+    with serving(plug) as number, pytest.raises(PowerError, match="does not let us in"):
+        power.off(plugged(written, plug, number), "alpha", 50.0)
+    assert (plug.on, plug.later) == (True, None)
+
+
+def test_a_switch_without_a_timer_is_just_switched_off(agent: Agent, written: Write) -> None:
+    driver = power.driver(written("poe_snmp", port(agent), "community", port=1))
+    power.off(driver, "alpha", 50.0)
+    assert not driver.is_on("alpha")
+    driver.on("alpha")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_plug_that_sticks_is_told(written: Write, kind: str) -> None:
     plug = Plug(kind)
     plug.stuck = True
@@ -340,8 +401,16 @@ def test_a_hub_that_cannot_is_told(tmp_path: Path, written: Write, more: dict[st
 
 
 def test_the_last_word_of_uhubctl_counts() -> None:
-    said = "Current status\n  Port 2: 0503 power highspeed enable connect [1d6b:0002]\nNew status\n  Port 2: 0000 off\n"
-    assert uhubctl.parse(said) == {2: False}
+    before = "Current status for hub 1-1 [0424:9514]\n  Port 2: 0503 power highspeed enable connect [1d6b:0002]\n"
+    assert uhubctl.parse(before + "New status for hub 1-1 [0424:9514]\n  Port 2: 0000 off\n") == {2: False}
+
+
+def test_a_socket_has_power_where_either_of_its_hubs_gives_it() -> None:
+    """A hub of USB 3 is shown with its companion of USB 2: the same sockets."""
+    old, new = "Current status for hub 1-1 [2109:2813]\n", "Current status for hub 2-1 [2109:0813]\n"
+    powered, off = "  Port 2: 0100 power\n", "  Port 2: 0080 off\n"
+    for first, second, found in ((powered, off, True), (off, powered, True), (off, off, False)):
+        assert uhubctl.parse(old + first + new + second) == {2: found}
 
 
 def test_commands_of_your_own(tmp_path: Path, written: Write) -> None:
@@ -354,8 +423,9 @@ def test_commands_of_your_own(tmp_path: Path, written: Write) -> None:
     driver = power.driver(written("command", options | {"off": "true"}, outlet="a7"))
     with pytest.raises(PowerError, match="outlet a7 was told to switch off and is still on"):
         driver.off("alpha")
-    with pytest.raises(InputError, match=r"cannot be filled in \('plug'\); known are"):
-        power.driver(written("command", options | {"is_on": "test {plug}"})).is_on("alpha")
+    for wrong in ("{plug}", "{node.plug}", "{outlet[a]}", "{", "{0}"):
+        with pytest.raises(InputError, match=r"cannot be filled in \(.*\); known are"):
+            power.driver(written("command", options | {"is_on": f"test {wrong}"})).is_on("alpha")
 
 
 # ---------------------------------------------------------------- SSH
@@ -377,6 +447,17 @@ def test_by_ssh_a_node_is_reset_and_never_switched_on(tmp_path: Path, written: W
     with pytest.raises(ClusterError, match="alpha has no power already"):
         PowerOff("alpha").check(means)
     assert trigger.read_text() == ""
+
+
+def test_a_node_that_lets_nobody_in_is_not_off(tmp_path: Path, written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = power.driver(written("ssh", {}))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AuthenticationFailed("alpha", "refused our certificate and our key")
+
+    monkeypatch.setattr(Node, "run", refuse)
+    with pytest.raises(PowerError, match="whether alpha has power cannot be told: alpha: refused"):
+        driver.off("alpha")
 
 
 def test_what_is_pressed_by_ssh(tmp_path: Path) -> None:
