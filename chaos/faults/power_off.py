@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaos.faults.fault import Means, OfOneNode
+from chaos.faults.on_node import LIMIT_S, MARGIN_S
 from cluster import power
 from cluster.errors import ClusterError, Refused
 from cluster.wait import until
 
-BACK_S = 30.0
-"""How long after its time a node is given power by its switch, where that has a timer and nobody else gave it some."""
 ANSWERS_S = 3.0
 """How long a node that has power may take to answer before it counts as half off: well above a LAN's latency."""
 
@@ -44,7 +43,7 @@ class PowerOff(OfOneNode):
 
     def apply(self, means: Means) -> None:
         """Pull the plug; on return the node is gone from the wire."""
-        power.off(means.power, self.node, means.hold_s + BACK_S)
+        power.off(means.power, self.node, max(LIMIT_S, means.hold_s + MARGIN_S))
         means.fleet[self.node].close()
 
     def ended(self, means: Means) -> str:
