@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,24 @@ def test_power_off_and_on(means: Means) -> None:
     assert not means.power.is_on("alpha")
     fault.undo(means)
     assert switches(means).done == ["off alpha", "on alpha"]
+
+
+class Timed(Switches):
+    """Switches with timers."""
+
+    def off_for(self, node: str, seconds: float) -> None:
+        self.off(node)
+        self.done.append(f"on again in {seconds:g} s")
+
+
+@pytest.mark.parametrize(("hold_s", "later"), [(10.0, "600"), (3600.0, "3630")])
+def test_a_switch_with_a_timer_is_told_when_to_give_power_again(means: Means, hold_s: float, later: str) -> None:
+    timed = replace(means, power=Timed(), hold_s=hold_s)
+    PowerOff("alpha").apply(timed)
+    assert switches(timed).done == ["off alpha", f"on again in {later} s"]
+    assert not PowerOff("alpha").ended(timed)
+    timed.power.on("alpha")
+    assert PowerOff("alpha").ended(timed) == "alpha had power again before"
 
 
 def test_a_node_that_has_power_and_does_not_answer_is_switched_off_first(
