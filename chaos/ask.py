@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from chaos.loop import Loop
-from chaos.scheduled import Scheduled, packets, reason
+from chaos.scheduled import Scheduled, Underway, Waiting, packets, reason
 from cluster.probes import clock, dns, wire
 
 NEXT_SERVER = ("SERVFAIL", "REFUSED", "NOTIMP")  # resolv.conf(5): such a server is passed over
@@ -163,8 +163,20 @@ class Resolver(Scheduled):
         self._udp.close()
 
 
-class TimeClient(Scheduled):
-    """An NTP client that asks all its servers at once; good when one of them is synchronised and says so."""
+@dataclass
+class _Question(Underway):
+    """A question to all servers; it is open until each that was asked has answered, good with the first good answer."""
+
+    awaited: set[str]
+    good: bool = False
+    error: str = "timeout"
+
+
+class TimeClient(Waiting[bytes, _Question]):
+    """An NTP client that asks all its servers at once; good when one of them is synchronised and says so.
+
+    The answers of all are judged: one that lies is heard of, however much faster the others are.
+    """
 
     def __init__(
         self,
@@ -179,8 +191,6 @@ class TimeClient(Scheduled):
         self.servers, self.port = tuple(servers), port
         self._secret = os.urandom(4)
         self._count = itertools.count(1)
-        self._open: dict[bytes, float] = {}
-        self._errors: dict[bytes, str] = {}
 
     def open(self) -> None:
         """A socket for each server."""
@@ -191,11 +201,11 @@ class TimeClient(Scheduled):
         """The same question to each server."""
         nonce = self._secret + (next(self._count) & 0xFFFFFFFF).to_bytes(4)
         request = clock.build(nonce)
-        problems = [self._udp.send(server, request) for server in self.servers]
-        if None in problems:
-            self._open[nonce] = now
+        problems = {server: self._udp.send(server, request) for server in self.servers}
+        if asked := {server for server, problem in problems.items() if problem is None}:
+            self._open[nonce] = _Question(now, asked)
         else:
-            self.failed(now, now, ", ".join(sorted({str(problem) for problem in problems})))
+            self.failed(now, now, ", ".join(sorted({str(problem) for problem in problems.values()})))
 
     def _ready(self, server: str) -> None:
         for got in self._udp.packets(server):
@@ -203,38 +213,30 @@ class TimeClient(Scheduled):
                 packet = clock.parse(got.data)
             except wire.Malformed:
                 continue
-            if packet.mode != clock.SERVER or packet.origin not in self._open:
+            asked = self._open.get(packet.origin)
+            if packet.mode != clock.SERVER or asked is None or server not in asked.awaited:
                 continue
-            if packet.kiss or packet.leap == clock.ALARM or packet.stratum >= clock.MAX_STRATUM:
-                self._errors[packet.origin] = f"{server} is not synchronised"
-            elif abs(offset := self._offset(packet, got.t)) > OFFSET_S:
-                self._errors[packet.origin] = "wrong answer"
-                self.wrong(got.t, server, f"a time that is {offset:+.1f} s from ours")
-            else:
-                self._errors.pop(packet.origin, None)
-                self.good(self._open.pop(packet.origin), got.t, server)
+            self._judge(asked, packet, server, got.t)
+            asked.awaited.discard(server)
+            if not asked.awaited:
+                self.expire(packet.origin, got.t)
 
-    def _offset(self, packet: clock.Packet, t: float) -> float:
-        """How far a server's clock is from ours, s."""
-        sent = self._open[packet.origin]
-        return clock.reply(packet, sent=self.loop.wall(sent), seconds=t - sent).offset
+    def _judge(self, asked: _Question, packet: clock.Packet, server: str, t: float) -> None:
+        offset = clock.reply(packet, sent=self.loop.wall(asked.sent), seconds=t - asked.sent).offset
+        if packet.kiss or packet.leap == clock.ALARM or packet.stratum >= clock.MAX_STRATUM:
+            asked.error = f"{server} is not synchronised"
+        elif abs(offset) > OFFSET_S:
+            asked.error = "wrong answer"
+            self.wrong(t, server, f"a time that is {offset:+.1f} s from ours")
+        elif not asked.good:
+            asked.good = True
+            self.good(asked.sent, t, server)
 
-    def overdue(self) -> float:
-        """When the oldest question is given up."""
-        return next(iter(self._open.values()), float("inf")) + self.patience
-
-    def give_up(self, now: float) -> None:
-        """Give up questions that no server answered well."""
-        for nonce, sent in list(self._open.items()):
-            if sent + self.patience > now:
-                break
-            del self._open[nonce]
-            self.failed(sent, now, self._errors.pop(nonce, "timeout"))
-
-    @property
-    def busy(self) -> bool:
-        """Whether a question is under way."""
-        return bool(self._open)
+    def expire(self, key: bytes, now: float) -> None:
+        """Close a question; it was in vain where no server answered it well."""
+        asked = self._open.pop(key)
+        if not asked.good:
+            self.failed(asked.sent, now, asked.error)
 
     def close(self) -> None:
         """Close the sockets."""

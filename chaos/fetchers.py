@@ -5,82 +5,25 @@ Each look has a socket of its own and one try: it is given up before a client wo
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
-import struct
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
 
-from chaos.scheduled import Scheduled
+from chaos.scheduled import OwnSocket, Underway
 from cluster.errors import ProbeFailed
 from cluster.probes import http, tftp, wire
 
 PATIENCE_S = 0.9  # less than the second after which clients ask again: tftp.RETRANSMIT_S; RFC 6298 section 2.1
 
 
-class _Underway(Protocol):
-    """A transfer under way, known by when its look was sent."""
-
-    sent: float
-
-
-T = TypeVar("T", bound=_Underway)
-
-
-class Fetcher(Scheduled, Generic[T]):
-    """What both share: each look's own socket, how it ends, and when it is given up."""
-
-    def __init__(self, service: str, server: str, period: float, patience: float) -> None:
-        super().__init__(service, period, patience)
-        self._server = server
-        self._open: dict[socket.socket, T] = {}
-
-    def open(self) -> None:
-        """Nothing: each look has a socket of its own."""
-
-    def _end(self, sock: socket.socket, error: str | None) -> None:
-        self.loop.forget(sock.fileno())
-        sock.close()
-        sent, now = self._open.pop(sock).sent, self.loop.now()
-        if error is None:
-            self.good(sent, now, self._server)
-        else:
-            self.failed(sent, now, error, self._server)
-
-    def overdue(self) -> float:
-        """When the oldest transfer is given up."""
-        return min((fetch.sent for fetch in self._open.values()), default=float("inf")) + self.patience
-
-    def give_up(self, now: float) -> None:
-        """Give up transfers that did not end in time."""
-        for sock, fetch in list(self._open.items()):
-            if fetch.sent + self.patience <= now:
-                self._end(sock, "timeout")
-
-    @property
-    def busy(self) -> bool:
-        """Whether a transfer is under way."""
-        return bool(self._open)
-
-    def close(self) -> None:
-        """Drop what is under way."""
-        for sock in list(self._open):
-            self.loop.forget(sock.fileno())
-            sock.close()
-        self._open.clear()
-
-
 @dataclass
-class _Fetch:
+class _Fetch(Underway):
     """A transfer under way; `peer` is the server's own port of it, once known."""
 
-    sent: float
     reading: tftp.Reading
     peer: tuple[str, int] | None = None
 
 
-class FileReader(Fetcher[_Fetch]):
+class FileReader(OwnSocket[_Fetch]):
     """A TFTP client that reads one file again and again; good when all of it came from the address asked."""
 
     def __init__(
@@ -131,14 +74,13 @@ class FileReader(Fetcher[_Fetch]):
 
 
 @dataclass
-class _Page:
+class _Page(Underway):
     """A page under way, and what has come of it."""
 
-    sent: float
     data: bytearray = field(default_factory=bytearray)
 
 
-class PageReader(Fetcher[_Page]):
+class PageReader(OwnSocket[_Page]):
     """An HTTP client that gets one page again and again; good when all of it came, with status 200.
 
     Patience ends before the kernel would send a second SYN: one look is one try.
@@ -160,20 +102,12 @@ class PageReader(Fetcher[_Page]):
 
     def look(self, now: float) -> None:
         """One connection."""
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # nothing lingers after it
-        code = sock.connect_ex((self.address, self.port))
-        if code not in (0, errno.EINPROGRESS):
-            sock.close()
-            self.failed(now, now, wire.failed(OSError(code, os.strerror(code)), "").reason, self._server)
-            return
-        self._open[sock] = _Page(now)
-        self.loop.watch(sock.fileno(), lambda: self._connected(sock), writable=True)
+        if (sock := self._connecting(self.address, self.port, now)) is not None:
+            self._open[sock] = _Page(now)
+            self.loop.watch(sock.fileno(), lambda: self._ask(sock), writable=True)
 
-    def _connected(self, sock: socket.socket) -> None:
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self._end(sock, wire.failed(OSError(code, os.strerror(code)), "").reason)
+    def _ask(self, sock: socket.socket) -> None:
+        if not self._connected(sock):
             return
         try:
             sock.send(self._request)  # far smaller than the empty buffer of a new connection

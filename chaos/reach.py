@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import socket
 import struct
 from functools import partial
 
-from chaos.scheduled import Scheduled, packets, reason
+from chaos.scheduled import OwnSocket, Underway, Waiting, packets, reason
 from cluster.probes import icmp, wire
 
 _ICMP_FILTER, _SOL_RAW = 1, 255  # linux/icmp.h, socket.h
 
 
-class Ping(Scheduled):
+class Ping(Waiting[int, Underway]):
     """ICMP echo to one address, through the kernel's own neighbour table as any client's packets go."""
 
     def __init__(self, service: str, address: str, *, period: float = 0.01, patience: float = 0.25) -> None:
@@ -24,8 +23,6 @@ class Ping(Scheduled):
         self._ident = int.from_bytes(os.urandom(2))
         self._seq = itertools.count(int.from_bytes(os.urandom(2)))
         self._nonce = os.urandom(16)
-        self._open: dict[int, float] = {}
-        """Looks under way by sequence number, oldest first."""
 
     def open(self) -> None:
         """Open the raw socket; only echo replies are wanted, and the kernel can sort that out."""
@@ -42,7 +39,7 @@ class Ping(Scheduled):
         except OSError as error:
             self.failed(now, now, reason(error), self.address)
         else:
-            self._open[seq] = now
+            self._open[seq] = Underway(now)
 
     def _ready(self) -> None:
         for got in packets(self._sock):
@@ -51,89 +48,34 @@ class Ping(Scheduled):
             except wire.Malformed:
                 continue
             mine = echo.ident == self._ident and echo.payload == self._nonce and echo.src == self.address
-            if mine and echo.kind == icmp.ECHO_REPLY and (sent := self._open.pop(echo.seq, None)) is not None:
-                self.good(sent, got.t, self.address)
+            if mine and echo.kind == icmp.ECHO_REPLY and (look := self._open.pop(echo.seq, None)) is not None:
+                self.good(look.sent, got.t, self.address)
 
-    def overdue(self) -> float:
-        """When the oldest request is given up."""
-        return next(iter(self._open.values()), float("inf")) + self.patience
-
-    def give_up(self, now: float) -> None:
-        """Give up requests without a reply."""
-        for seq, sent in list(self._open.items()):
-            if sent + self.patience > now:
-                break
-            del self._open[seq]
-            self.failed(sent, now, "timeout", self.address)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a request is under way."""
-        return bool(self._open)
+    def expire(self, key: int, now: float) -> None:
+        """Give up a request without a reply."""
+        self.failed(self._open.pop(key).sent, now, "timeout", self.address)
 
     def close(self) -> None:
         """Close the socket."""
         self._sock.close()
 
 
-class Handshake(Scheduled):
+class Handshake(OwnSocket[Underway]):
     """TCP handshake with one port; the connection is reset at once, so that nothing lingers on either side.
 
     Patience ends before the kernel would send a second SYN (1 s, RFC 6298 section 2.1): one look is one SYN.
     """
 
     def __init__(self, service: str, address: str, port: int, *, period: float = 0.05, patience: float = 0.9) -> None:
-        super().__init__(service, period, patience)
+        super().__init__(service, f"{address}:{port}", period, patience)
         self.address, self.port = address, port
-        self._server = f"{address}:{port}"
-        self._open: dict[socket.socket, float] = {}
-
-    def open(self) -> None:
-        """Nothing: each look has a socket of its own."""
 
     def look(self, now: float) -> None:
         """One SYN."""
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        code = sock.connect_ex((self.address, self.port))
-        if code not in (0, errno.EINPROGRESS):
-            sock.close()
-            self.failed(now, now, reason(OSError(code, os.strerror(code))), self._server)
-            return
-        self._open[sock] = now
-        self.loop.watch(sock.fileno(), partial(self._ready, sock), writable=True)
+        if (sock := self._connecting(self.address, self.port, now)) is not None:
+            self._open[sock] = Underway(now)
+            self.loop.watch(sock.fileno(), partial(self._ready, sock), writable=True)
 
     def _ready(self, sock: socket.socket) -> None:
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        sent = self._drop(sock)
-        now = self.loop.now()
-        if code:
-            self.failed(sent, now, reason(OSError(code, os.strerror(code))), self._server)
-        else:
-            self.good(sent, now, self._server)
-
-    def _drop(self, sock: socket.socket) -> float:
-        self.loop.forget(sock.fileno())
-        sock.close()
-        return self._open.pop(sock)
-
-    def overdue(self) -> float:
-        """When the oldest handshake is given up."""
-        return next(iter(self._open.values()), float("inf")) + self.patience
-
-    def give_up(self, now: float) -> None:
-        """Give up handshakes without an answer."""
-        for sock, sent in list(self._open.items()):
-            if sent + self.patience > now:
-                break
-            self.failed(self._drop(sock), now, "timeout", self._server)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a handshake is under way."""
-        return bool(self._open)
-
-    def close(self) -> None:
-        """Reset what is under way."""
-        for sock in list(self._open):
-            self._drop(sock)
+        if self._connected(sock):
+            self._end(sock, None)

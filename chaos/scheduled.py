@@ -6,8 +6,13 @@ does not, and would otherwise be charged to the next look.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from chaos.loop import Loop
 from cluster.errors import ProbeFailed
@@ -77,6 +82,96 @@ class Scheduled:
 
     def _note(self, t: float, **look: object) -> None:
         self.loop.emit("probe", t, service=self.service, **look)
+
+
+@dataclass
+class Underway:
+    """A look under way, known by when it was sent."""
+
+    sent: float
+
+
+K = TypeVar("K")
+T = TypeVar("T", bound=Underway)
+
+
+class Waiting(Scheduled, Generic[K, T]):
+    """A prober with many looks under way, each with the same patience and known by a key."""
+
+    def __init__(self, service: str, period: float, patience: float) -> None:
+        super().__init__(service, period, patience)
+        self._open: dict[K, T] = {}
+        """Oldest first, as they were sent."""
+
+    def expire(self, key: K, now: float) -> None:
+        """End a look that is under way: its patience is at an end."""
+        raise NotImplementedError
+
+    def overdue(self) -> float:
+        """When the oldest look is given up."""
+        for look in self._open.values():
+            return look.sent + self.patience
+        return float("inf")
+
+    def give_up(self, now: float) -> None:
+        """Give up the looks that are overdue."""
+        while self.overdue() <= now:
+            self.expire(next(iter(self._open)), now)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a look is under way."""
+        return bool(self._open)
+
+
+class OwnSocket(Waiting[socket.socket, T]):
+    """A prober whose every look has a socket of its own, and one try; `server` is whom its looks are told of."""
+
+    def __init__(self, service: str, server: str, period: float, patience: float) -> None:
+        super().__init__(service, period, patience)
+        self._server = server
+
+    def open(self) -> None:
+        """Nothing yet."""
+
+    def _connecting(self, address: str, port: int, now: float) -> socket.socket | None:
+        """A socket that connects, or None where that failed at once; closed it is reset, so that nothing lingers."""
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        code = sock.connect_ex((address, port))
+        if code in (0, errno.EINPROGRESS):
+            return sock
+        sock.close()
+        self.failed(now, now, reason(OSError(code, os.strerror(code))), self._server)
+        return None
+
+    def _connected(self, sock: socket.socket) -> bool:
+        """Whether a socket that can be written is connected; if not its look has ended."""
+        if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._end(sock, reason(OSError(code, os.strerror(code))))
+        return not code
+
+    def _end(self, sock: socket.socket, error: str | None) -> None:
+        """End a look: good without an error."""
+        sent, now = self._drop(sock), self.loop.now()
+        if error is None:
+            self.good(sent, now, self._server)
+        else:
+            self.failed(sent, now, error, self._server)
+
+    def expire(self, key: socket.socket, now: float) -> None:
+        """Give up a look."""
+        self._end(key, "timeout")
+
+    def _drop(self, sock: socket.socket) -> float:
+        self.loop.forget(sock.fileno())
+        sock.close()
+        return self._open.pop(sock).sent
+
+    def close(self) -> None:
+        """Drop what is under way."""
+        for sock in list(self._open):
+            self._drop(sock)
 
 
 def packets(sock: socket.socket) -> Iterator[wire.Captured]:

@@ -74,10 +74,10 @@ def looks(found: list[Any], service: str) -> list[Any]:
 
 
 @contextmanager
-def udp_server(answer: Callable[[bytes], bytes | None], address: str = "127.0.0.1") -> Iterator[int]:
+def udp_server(answer: Callable[[bytes], bytes | None], address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     """A server of one datagram at a time; yields its port."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((address, 0))
+        sock.bind((address, port))
         sock.settimeout(0.05)
         done = threading.Event()
 
@@ -235,6 +235,20 @@ def test_one_good_time_server_of_two_is_enough() -> None:
         client = TimeClient("ntp", ["127.0.0.1", "127.0.0.2"], port=port, patience=0.2)
         seen = looks(run(client, seconds=0.4), "ntp")
     assert seen and all(look["ok"] and look["server"] == "127.0.0.2" for look in seen)
+
+
+def test_a_time_server_that_lies_is_heard_though_another_was_faster() -> None:
+    def slowly(data: bytes) -> bytes:
+        time.sleep(0.01)  # the lie comes second
+        return ntpd(ahead=3600.0)(data)
+
+    with udp_server(ntpd(), "127.0.0.2") as port, udp_server(slowly, "127.0.0.1", port):
+        client = TimeClient("ntp", ["127.0.0.1", "127.0.0.2"], port=port, patience=0.2)
+        found = run(client, seconds=0.4)
+    seen, lies = looks(found, "ntp"), [event for event in found if event["kind"] == "wrong"]
+    assert seen and all(look["ok"] and look["server"] == "127.0.0.2" for look in seen)
+    assert len(lies) == len(seen), "each answer is judged"
+    assert {(lie["server"], lie["said"]) for lie in lies} == {("127.0.0.1", "a time that is +3600.0 s from ours")}
 
 
 # ---------------------------------------------------------------- tcp
