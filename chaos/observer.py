@@ -91,12 +91,16 @@ class Observer:
             return self._changed.wait_for(condition, end.left)
 
     def finish(self) -> None:
-        """Have it end what is under way, and record the rest; raises ClusterError when it had died."""
+        """Have it end what is under way, and record the rest; raises ClusterError when it had died, or does not end."""
         if self._ended:
             raise ClusterError(f"the observer died during the experiment: {self._last_words()}")
         self._tell(b"finish\n")
-        self.await_(lambda: self._ended, DRAIN_S + 2.0)
+        in_time = self.await_(lambda: self._ended, DRAIN_S + 2.0)
         self._end()
+        if not in_time:
+            raise ClusterError("the observer did not end when it was told to: nobody knows until when it looked")
+        if self._process.returncode:
+            raise ClusterError(f"the observer died when it was to end: {self._last_words()}")
 
     def _tell(self, word: bytes) -> None:
         stdin = self._process.stdin

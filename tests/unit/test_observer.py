@@ -612,6 +612,33 @@ def test_a_killed_observer_is_noticed(tmp_path: Path) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize(
+    ("sign", "words"),
+    [
+        (signal.SIGSTOP, "did not end when it was told to"),
+        (signal.SIGSEGV, "observer died when it was to end: exit code"),
+    ],
+)
+def test_an_observer_that_does_not_end_as_it_is_told_to_is_noticed(
+    sign: signal.Signals, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chaos.observer.DRAIN_S", -1.5)  # half a second is enough
+    recorder = Recorder.start(tmp_path, "chaos", {})
+    with Observer(plan(os.getpid()), recorder) as observer:
+        tell = observer._tell
+
+        def instead(word: bytes) -> None:
+            os.kill(observer._process.pid, sign)
+            tell(word)
+
+        monkeypatch.setattr(observer, "_tell", instead)
+        with pytest.raises(ClusterError, match=words):
+            observer.finish()
+        assert observer._process.poll() is not None, "it is not left behind"
+    recorder.finish()
+
+
+@needs_root
 def test_an_observer_that_cannot_begin_says_why(tmp_path: Path) -> None:
     recorder = Recorder.start(tmp_path, "chaos", {})
     broken = Plan(os.getpid(), "no-such-if", "127.0.0.1", "127.0.0.1", (), "x.", (), ())
