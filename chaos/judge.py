@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal
 
-from chaos.outages import Look, Window, blind, looks, outages
+from chaos.outages import Look, Stall, Window, blind, looks, outages
 from cluster.record import Event
 
 Verdict = Literal["held", "broken", "inconclusive", "not verified"]
@@ -24,6 +24,8 @@ NOT_VERIFIED: Verdict = "not verified"
 BLIND_S = 0.25
 """How long nobody may have looked, where the budget allows no outage at all: ten periods of the slowest probe
 would be 0.5 s, and an outage shorter than this one costs a client one retransmission (RFC 6298: 1 s)."""
+GONE_BLIND_S = 1.0
+"""How long nobody may have looked at a node that should be gone: it cannot come, answer, and be gone again in that."""
 GRACE_S = 0.1
 """How far a measured takeover may lie outside the window that the protocol promises: a tenth of the usual
 advertisement interval covers the daemons' and the observer's own scheduling."""
@@ -95,6 +97,8 @@ def took_hold(events: Sequence[Event], window: Window) -> str | None:
         return "nobody looked at the node while the fault lasted"
     if any(look.ok for look in during):
         return "the node went on answering while it should have been gone"
+    if (gap := blind(during, Window(applied, until))) > GONE_BLIND_S:
+        return f"nobody looked at the node for {gap:.2f} s while the fault lasted"
     return None
 
 
@@ -108,13 +112,15 @@ def judge(
     *,
     doubt: str | None = None,
     promise: Promise | None = None,
+    stood: Sequence[Stall] = (),
 ) -> Judged:
     """The verdict on one claim, from the looks at its service.
 
     Broken only when the outage was surely longer than the budget; held only when it surely was not, the
     service was seen well before the fault, and somebody looked all the time; else inconclusive.  `doubt` is a
     reason why the whole run cannot prove anything (it still can refute); `promise` is what the protocol says
-    of this service: what keeps the budget and yet contradicts the protocol is not understood.
+    of this service: what keeps the budget and yet contradicts the protocol is not understood; `stood` is when
+    the observer itself stood still.
     """
 
     def verdict(what: Verdict, reason: str, outage: Interval) -> Judged:
@@ -150,7 +156,7 @@ def judge(
         failed = sum(o.looks for o in found)
         between = f"{outage.at_least:.3f} to {outage.at_most:.3f} s"
         return verdict(INCONCLUSIVE, f"{failed} failed, out for {between}: not known more exactly", outage)
-    unseen = blind(seen, window)
+    unseen = blind(seen, window, stood)
     if unseen > max(budget, BLIND_S):
         return verdict(INCONCLUSIVE, f"nobody looked at {service} for {unseen:.2f} s", outage)
     if promise is not None and (why := contradiction(outage, promise)):

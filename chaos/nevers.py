@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from math import inf
 
 from chaos.judge import BLIND_S, BROKEN, HELD, INCONCLUSIVE, Interval, Judged, Verdict
-from chaos.outages import Look, Window, blind
-from chaos.ownership import stretches
+from chaos.outages import Look, Stall, Window, blind, stalls
+from chaos.ownership import stretches, watched_until
 from cluster.model import Claim
 from cluster.record import Event
 
@@ -32,13 +32,13 @@ def judged(
         measured, unseen = _recovery(events)
         said = f"back after {_span(measured)}"
     elif claim.service == "two-owners":
-        measured, unseen = _overlap(events, window)
+        measured, unseen = _overlap(events, services.get("vip", []), window, claim.budget)
         said = "never" if not measured.at_most else f"two nodes answered for the floating address for {_span(measured)}"
     else:
         find, needed = _OF[claim.service]
         if found := find(events, window):
             return verdict(BROKEN, found[0] if len(found) == 1 else f"{len(found)} times, first {found[0]}", UNKNOWN)
-        measured, said, unseen = NOTHING, "never", _unseen(services, needed, window)
+        measured, said, unseen = NOTHING, "never", _unseen(services, needed, window, stalls(events))
         if claim.service == "rogue-server" and not any(_served(e, window) for e in events):
             unseen = unseen or "no DHCP server was overheard while the fault lasted, not even the cluster's own"
     if measured.at_least > claim.budget:
@@ -64,15 +64,25 @@ def _recovery(events: Sequence[Event]) -> tuple[Interval, str]:
     return Interval(found[-1]["at_least"], inf if most is None else most), ""
 
 
-def _overlap(events: Sequence[Event], window: Window) -> tuple[Interval, str]:
-    """The longest time in which two nodes answered ARP for the floating address."""
+def _overlap(events: Sequence[Event], vip: Sequence[Look], window: Window, budget: float) -> tuple[Interval, str]:
+    """The longest time in which two nodes answered ARP for the floating address; why more may be hidden, or nothing.
+
+    Who answers is recorded when it changes; that it was asked for all the time is known by the looks at the address,
+    which the same loop sends more often.  Of an overlap that began before the fault, only the rest surely counts.
+    """
     changes = [e for e in events if e["kind"] == "owners"]
     if not any(e["t"] < window.began for e in changes):
         return UNKNOWN, "nobody was seen to answer for the floating address before the fault"
-    found = [s.length for s in stretches(events) if len(s.macs) > 1 and s.began >= window.began]
+    found = [
+        Interval(max(0.0, s.length.at_least - max(0.0, window.began - s.began)), s.length.at_most)
+        for s in stretches(events)
+        if len(s.macs) > 1 and s.ended > window.began
+    ]
     if len(changes[-1]["macs"]) > 1:
-        found.append(Interval(window.ended - changes[-1]["t"], inf))
-    return max(found, key=lambda length: length.at_least, default=NOTHING), ""
+        found.append(Interval(max(0.0, watched_until(events) - max(window.began, changes[-1]["t"])), inf))
+    longest = Interval(max((f.at_least for f in found), default=0.0), max((f.at_most for f in found), default=0.0))
+    gap = blind(vip, window, stalls(events))
+    return longest, f"nobody asked whose the floating address is for {gap:.2f} s" if gap > max(budget, BLIND_S) else ""
 
 
 def _duplicates(events: Sequence[Event], window: Window) -> list[str]:
@@ -134,12 +144,12 @@ _OF = {
 """What is found for each of these events, and which services somebody must have looked at to know that it never was."""
 
 
-def _unseen(services: dict[str, list[Look]], needed: Sequence[str], window: Window) -> str:
+def _unseen(services: dict[str, list[Look]], needed: Sequence[str], window: Window, stood: Sequence[Stall]) -> str:
     """Why nobody can know what these services answered, or nothing."""
     for service in needed:
         seen = services.get(service, [])
         if not any(look.ok and look.sent < window.began for look in seen):
             return f"{service} gave no good look before the fault"
-        if (gap := blind(seen, window)) > BLIND_S:
+        if (gap := blind(seen, window, stood)) > BLIND_S:
             return f"nobody looked at {service} for {gap:.2f} s"
     return ""

@@ -62,6 +62,10 @@ class Outage:
         return self.first_good - self.last_good
 
 
+Stall = tuple[float, float]
+"""From when to when the observer itself stood still."""
+
+
 @dataclass(frozen=True)
 class Window:
     """The stretch in which a claim must hold: from the start of the fault to the end of the recording."""
@@ -128,19 +132,39 @@ def _outage(failed: Sequence[Look], last_good: float | None, first_good: float |
     )
 
 
-def blind(seen: Sequence[Look], window: Window) -> float:
-    """The longest stretch of the window, in seconds, in which no look was under way."""
-    longest, covered = 0.0, window.began
+def stalls(events: Iterable[Event]) -> list[Stall]:
+    """Every time in which the observer itself was late."""
+    return [(e["at"] - e["late_s"], e["at"]) for e in events if e["kind"] == "stall"]
+
+
+def blind(seen: Sequence[Look], window: Window, stood: Sequence[Stall] = ()) -> float:
+    """The longest stretch of the window, in seconds, in which no look was under way, or the observer `stood` still.
+
+    A look that outlasts a stall was answered at any time in it: where the kernel does not say when, nobody knows.
+    """
+    unseen, covered = list(stood), window.began
     for look in sorted(seen, key=lambda look: look.sent):
         if look.sent >= window.ended:
             break
-        longest = max(longest, look.sent - covered)
+        if look.sent > covered:
+            unseen.append((covered, look.sent))
         covered = max(covered, look.seen)
-    return max(longest, window.ended - covered)
+    longest, began, ended = 0.0, window.began, window.began
+    for one, other in sorted([*unseen, (covered, window.ended)]):
+        if one >= ended:
+            began = one
+        ended = max(ended, other)
+        longest = max(longest, min(ended, window.ended) - began)
+    return longest
 
 
 def fault_window(events: Sequence[Event]) -> Window | None:
-    """From the moment the fault began to the last thing recorded; None when no fault was applied."""
-    began = [e["began"] for e in events if e["kind"] == "fault" and e["state"] == "applied"]
+    """From the moment the fault began to the last look, or until it was undone where nobody looked any more.
+
+    None when no fault was applied.
+    """
+    faults = [e for e in events if e["kind"] == "fault"]
+    began = [e["began"] for e in faults if e["state"] == "applied"]
     ends = [look.sent for service in looks(events).values() for look in service]
+    ends += [e["ended"] for e in faults if e["state"] == "undone"]
     return Window(began[0], max([began[0], *ends])) if began else None

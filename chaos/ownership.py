@@ -20,10 +20,11 @@ MISSED = 2.5
 
 @dataclass(frozen=True)
 class Stretch:
-    """A time in which the same nodes answered for the address; `length` in s, its end infinite where not seen."""
+    """A time in which the same nodes answered for the address, from when it was first seen until others were."""
 
     macs: frozenset[str]
     began: float
+    ended: float
     length: Interval
 
 
@@ -36,8 +37,18 @@ def stretches(events: Sequence[Event]) -> list[Stretch]:
         since = one["t"] if one.get("before") is None else one["before"]
         until = after["t"] if after.get("before") is None else after["before"]
         length = Interval(max(0.0, until - one["t"]), after["t"] - since)
-        found.append(Stretch(frozenset(one["macs"]), one["t"], length))
+        found.append(Stretch(frozenset(one["macs"]), one["t"], after["t"], length))
     return found
+
+
+def watched_until(events: Sequence[Event]) -> float:
+    """When who asks for the owners was last heard of: it is one loop that does, overhears and looks at the address."""
+    heard = (e for e in events if e["kind"] in ("owners", "frame", "neighbour") or _at_the_address(e))
+    return max((float(e["t"]) for e in heard), default=float("-inf"))
+
+
+def _at_the_address(event: Event) -> bool:
+    return bool(event["kind"] == "probe" and event["service"] == "vip")
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ def ownership(events: Sequence[Event]) -> Ownership | None:
     if not changes:
         return None
     found, last = stretches(events), changes[-1]
-    ended = max(e["t"] for e in events)
+    ended = watched_until(events)
 
     def total(which: Sequence[Stretch], still: bool) -> Interval:
         least = sum(stretch.length.at_least for stretch in which) + (ended - last["t"] if still else 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 from chaos import judge, nevers, reactions
 from chaos.causes import causes
-from chaos.outages import fault_window, looks
+from chaos.outages import fault_window, looks, stalls
 from chaos.takeover import takeover
 from cluster.model import Claim
 from cluster.probes import vrrp
@@ -61,6 +61,7 @@ def verdicts(
         }
     services = looks(seen)
     doubt = doubts[0] if doubts else None
+    stood = stalls(seen)
 
     def one(claim: Claim) -> judge.Judged:
         if (absent := reactions.not_verified(claim, seen)) is not None:
@@ -70,9 +71,17 @@ def verdicts(
             return reactions.judged(claim, seen, window, why_not)
         if claim.kind != "outage":
             return nevers.judged(claim, seen, services, window, doubt)
-        looks_at = services.get(claim.service, [])
-        about = claim.name, claim.losing, claim.service, claim.budget
-        return judge.judge(*about, looks_at, window, doubt=why_not, promise=promise if claim.service == "vip" else None)
+        return judge.judge(
+            claim.name,
+            claim.losing,
+            claim.service,
+            claim.budget,
+            services.get(claim.service, []),
+            window,
+            doubt=why_not,
+            promise=promise if claim.service == "vip" else None,
+            stood=() if claim.about_k3s else stood,  # it is not the observer that looks at K3s
+        )
 
     def told(found: judge.Judged) -> judge.Judged:
         if found.verdict != judge.BROKEN:

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from chaos.outages import fault_window, looks
+from chaos.outages import fault_window, looks, stalls
+from chaos.verdicts import verdicts
 from cluster import journal, power
 from cluster.health import Health
 from cluster.inventory import Inventory
@@ -141,6 +142,25 @@ def test_losing_alpha_is_noticed_as_little_as_claimed(inventory: Inventory, spec
     assert steady["t"] - undone["began"] < 30, "the return of alpha took too long"
     result = specs("specs/lanservices")
     assert result.green, result.red
+
+
+@pytest.mark.usefixtures("healed")
+def test_an_observer_that_is_frozen_while_the_fault_lasts_proves_nothing(inventory: Inventory) -> None:
+    """It stays so: what it had seen until then was good, and nobody can say what came after."""
+    command = Command(inventory, "kill", "alpha", "--for", "10s", "--json")
+    run = command.reached("applied")
+    until(lambda: [e for e in of(run, "probe") if e["service"] == "node" and not e["ok"]], deadline=5, what="a loss")
+    (pid,) = observers()
+    os.kill(int(pid), signal.SIGSTOP)
+    code, out, err = command.end()
+    told = json.loads(out)
+    assert (code, told["verdict"], told["healed"]) == (4, "inconclusive", True), err + out
+    assert "the observer did not end when it was told to" in told["reason"]
+    assert {claim["verdict"] for claim in told["claims"]} <= {"inconclusive", "not verified"}, told["claims"]
+    assert observers() == []
+    claims = [c for c in inventory.claims if c.name in {claim["claim"] for claim in told["claims"]}]
+    again, _ = verdicts(list(events(run)), [c for c in claims if c.kind != "recovery" and not c.about_k3s])
+    assert again and not {claim.verdict for claim in again} & {"held", "broken"}, "its record alone says so, too"
 
 
 def served_by(run: Path, service: str, server: str) -> bool:
@@ -312,7 +332,13 @@ def test_what_was_recorded_can_be_judged_again(inventory: Inventory) -> None:
     told_of = [event for event in seen if event["kind"] == "claim" and event["verdict"] == "held"]
     for told in [event for event in told_of if event["service"] in found]:  # the others are judged by other events
         again: Any = judge(
-            told["claim"], told["losing"], told["service"], told["budget_s"], found[told["service"]], window
+            told["claim"],
+            told["losing"],
+            told["service"],
+            told["budget_s"],
+            found[told["service"]],
+            window,
+            stood=stalls(seen),
         )
         assert (again.verdict, again.outage.as_json()) == (told["verdict"], told["outage_s"])
 

@@ -25,6 +25,8 @@ from chaos.judge import (
 )
 from chaos.outages import Look, Window, blind, fault_window, looks, outages
 from chaos.takeover import takeover
+from chaos.verdicts import verdicts
+from cluster.model import Claim
 
 WINDOW = Window(10.0, 20.0)
 
@@ -97,6 +99,15 @@ def test_a_stall_inside_the_outage_widens_it() -> None:
 
 def test_an_observer_that_stopped_early_proves_nothing() -> None:
     assert verdict(every(0.02, end=15.0), 0.0).verdict == INCONCLUSIVE
+
+
+def test_a_stall_that_begins_while_a_look_is_under_way_does_not_hide_behind_it() -> None:
+    seen = [look for look in every(0.05) if not 12.0 < look.sent < 15.0]
+    seen.append(Look(12.05, True, 15.05))  # answered at some time in these, for all that the observer knows
+    assert verdict(seen, 0.0).verdict == HELD, "as a client that was patient"
+    judged = verdict(seen, 0.0, stood=[(12.06, 15.05)])
+    assert (judged.verdict, "for 2.99 s" in judged.reason) == (INCONCLUSIVE, True)
+    assert verdict(seen, 4.0, stood=[(12.06, 15.05)]).verdict == HELD, "what may hide there would have kept the budget"
 
 
 def test_no_fault_no_verdict() -> None:
@@ -246,6 +257,24 @@ def test_the_window_runs_from_the_fault_to_the_last_look() -> None:
     assert fault_window([fault("planned", 10.0, 10.1), probe("vip", 30.0, True)]) is None
 
 
+def test_the_window_lasts_until_the_undo_though_nobody_looked_any_more() -> None:
+    frozen = [probe("vip", 9.9, True), fault("applied", 10.0, 10.1), fault("undone", 20.0, 20.5)]
+    assert fault_window(frozen) == Window(10.0, 20.5)
+    assert fault_window([*frozen, probe("vip", 22.0, True)]) == Window(10.0, 22.0)
+
+
+@pytest.mark.parametrize("last", [9.99, 10.2])
+@pytest.mark.parametrize("service", ["vip", "dns", "dhcp"])
+def test_an_observer_that_is_frozen_at_the_fault_and_stays_so_proves_nothing(service: str, last: float) -> None:
+    good = [probe(service, 8.0 + n / 50, True) for n in range(round((last - 8.0) * 50))]
+    faults = [
+        fault(state, *when) | {"takes_node": False}
+        for state, when in (("applied", (10.0, 10.1)), ("undone", (20.0, 20.1)))
+    ]
+    (judged,), _ = verdicts([*good, *faults], [Claim("c", "alpha", "stop", (), "outage", service, 4.0)])
+    assert (judged.verdict, "nobody looked" in judged.reason) == (INCONCLUSIVE, True), judged
+
+
 @pytest.mark.parametrize(
     ("down", "why"),
     [
@@ -261,6 +290,14 @@ def test_whether_the_fault_took_hold(down: tuple[float, float], why: str | None)
     assert window is not None
     told = took_hold(events, window)
     assert (told is None) if why is None else (told is not None and why in told)
+
+
+def test_one_failed_look_does_not_show_that_a_node_stayed_away() -> None:
+    events = [fault("applied", 9.95, 10.05), fault("undone", 15.05, 15.2), *alive((10.0, 15.1))]
+    seen = [e for e in events if e["kind"] == "fault" or not 10.2 < e["t"] < 13.0]
+    window = fault_window(seen)
+    assert window is not None
+    assert str(took_hold(seen, window)).startswith("nobody looked at the node for 2.")
 
 
 def test_a_fault_that_nobody_watched_is_not_believed() -> None:
@@ -318,3 +355,38 @@ def test_blindness_is_the_longest_stretch_without_a_look_under_way() -> None:
     assert blind([], WINDOW) == 10.0
     assert blind([Look(9.0, True, 21.0)], WINDOW) == 0.0
     assert blind([Look(9.0, True, 13.0), Look(12.0, True, 12.1), Look(15.0, True, 21.0)], WINDOW) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("stood", "expected"),
+    [
+        ([], 1.0),
+        ([(12.0, 14.5)], 2.5),  # within a look
+        ([(8.0, 12.0)], 2.0),  # from before the window
+        ([(18.0, 25.0)], 2.0),  # beyond its end
+        ([(13.0, 15.5)], 3.0),  # goes over into a time without a look
+        ([(12.0, 14.0), (13.0, 15.2)], 4.0),
+        ([(12.0, 12.9), (13.1, 14.0)], 1.0),  # one after the other
+        ([(15.2, 16.0)], 1.0),  # nobody would have looked anyway
+    ],
+)
+def test_a_stall_is_no_look(stood: list[tuple[float, float]], expected: float) -> None:
+    seen = [Look(9.0, True, 15.0), Look(16.0, True, 21.0)]
+    assert blind(seen, WINDOW, stood) == pytest.approx(expected)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 6)), max_size=12),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 6)), max_size=6),
+)
+def test_blindness_is_what_counting_moments_says(sent: list[tuple[int, int]], stalled: list[tuple[int, int]]) -> None:
+    """Half a second at a time: looks and stalls begin and end at whole seconds, the half ones are one second each."""
+    seen = [Look(a, True, a + n) for a, n in sent]
+    stood = [(a, a + n) for a, n in stalled]
+    longest = run = 0
+    for half in range(20, 40):
+        t = half / 2
+        seeing = any(look.sent <= t <= look.seen for look in seen) and not any(a < t < b for a, b in stood)
+        run = 0 if seeing else run + half % 2
+        longest = max(longest, run)
+    assert blind(seen, WINDOW, stood) == longest

@@ -40,7 +40,7 @@ def served(t: float, src: str, **more: Any) -> dict[str, Any]:
 def watched() -> list[dict[str, Any]]:
     """Good looks at everything, all the time, and one owner of the floating address."""
     times = [8.0 + n * 0.1 for n in range(121)]
-    found = [probe(service, t) for service in ("dns", "ntp") for t in times]
+    found = [probe(service, t) for service in ("vip", "dns", "ntp") for t in times]
     found += [probe("dhcp", t, client="a", address="192.168.10.200") for t in times]
     found += [served(t, ALPHA) for t in times]
     found += [{"kind": "clients", "t": 8.0, "dns": [ALPHA, BETA], "ntp": [ALPHA, BETA], "dhcp": [ALPHA, BETA]}]
@@ -67,7 +67,9 @@ def test_what_never_happened_is_held_where_somebody_looked(event: str) -> None:
     assert verdict(one, FAULT).verdict == INCONCLUSIVE, "nobody looked"
     assert verdict(one, watched()[:-2]).verdict == INCONCLUSIVE, "no fault"
     blind = [e for e in watched() if not 12 < e["t"] < 14 or e["kind"] == "fault"]
-    assert verdict(one, blind).verdict == (HELD if event == "two-owners" else INCONCLUSIVE)
+    assert verdict(one, blind).verdict == INCONCLUSIVE
+    frozen = [e for e in watched() if e["t"] <= 10.1 or e["kind"] == "fault"]
+    assert verdict(one, frozen).verdict == INCONCLUSIVE, "nobody looked from the fault on"
 
 
 def owners(t: float, *macs: str, before: float) -> dict[str, Any]:
@@ -85,6 +87,26 @@ def test_two_owners_for_a_time_that_is_known_as_an_interval(budget: float, expec
 def test_two_owners_to_the_end_are_too_many() -> None:
     found = verdict(claim("never", "two-owners", 1.0), [*watched(), owners(12.0, "a", "b", before=11.9)])
     assert (found.verdict, found.outage.at_most) == (BROKEN, inf)
+
+
+def test_two_owners_are_believed_for_as_long_as_somebody_asked() -> None:
+    frozen = [e for e in watched() if e["t"] <= 12.5 or e["kind"] == "fault"]
+    found = verdict(claim("never", "two-owners", 1.0), [*frozen, owners(12.0, "a", "b", before=11.9)])
+    assert found.verdict == INCONCLUSIVE
+    assert found.outage.at_least == pytest.approx(0.5, abs=0.01)
+
+
+def test_two_owners_unseen_for_less_than_the_budget_keep_it() -> None:
+    blind = [e for e in watched() if not 12 < e["t"] < 14 or e["kind"] == "fault"]
+    assert verdict(claim("never", "two-owners", 3.0), blind).verdict == HELD
+    assert verdict(claim("never", "two-owners", 1.0), blind).verdict == INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("until", "expected"), [(13.0, BROKEN), (10.3, INCONCLUSIVE), (9.8, HELD)])
+def test_two_owners_from_before_the_fault_count_from_its_beginning(until: float, expected: str) -> None:
+    both = [owners(8.5, "alpha", "b", before=8.4), owners(until, "b", before=until - 0.1)]
+    found = verdict(claim("never", "two-owners", 1.0), [*watched(), *both])
+    assert found.verdict == expected
 
 
 def test_a_lease_that_another_has_is_a_duplicate_until_it_is_released() -> None:

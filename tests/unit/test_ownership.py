@@ -72,6 +72,12 @@ def test_what_lasts_to_the_end_has_no_upper_bound(macs: tuple[str, ...], field: 
     assert getattr(found, field) == Interval(4.0, inf)
 
 
+def test_what_lasts_is_counted_for_as_long_as_somebody_asked() -> None:
+    looks = [{"kind": "probe", "service": service, "t": t} for service, t in (("vip", 6.0), ("k3s", 20.0))]
+    found = ownership([owners(1.0, A), owners(3.0, before=2.9), *looks, {"kind": "proof", "t": 30.0}])
+    assert found is not None and found.gap == Interval(3.0, inf)
+
+
 def test_nobody_asked() -> None:
     assert ownership([ad("a", 1.0)]) is None
 
