@@ -232,8 +232,12 @@ class DhcpClients:
         return any(client.busy for client in self._clients)
 
     def close(self) -> None:
-        """Leave; what a client has, or has asked for and not yet got, is given back."""
+        """Leave, and say who was still at it; what a client has, or has asked for and not yet got, is given back."""
+        now = self._loop.now()
         for client in self._clients:
+            if client.busy:
+                about = {"sent": client.sent, "last_try": client.tried, "client": client.mac}
+                self._loop.emit("unfinished", now, service=self.service, **about)
             self._part(client)
             if client.machine.state is State.REQUESTING and client.machine.offers:
                 offer = client.machine.offers[-1]

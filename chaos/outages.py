@@ -62,6 +62,9 @@ class Outage:
         return self.first_good - self.last_good
 
 
+UNFINISHED_S = 5.0
+"""A look that was left so soon says nothing: a client of a dead DHCP server is served within these by its partner.
+The observer leaves what is under way a second later than this at the earliest."""
 Stall = tuple[float, float]
 """From when to when the observer itself stood still."""
 
@@ -156,6 +159,15 @@ def blind(seen: Sequence[Look], window: Window, stood: Sequence[Stall] = ()) -> 
         ended = max(ended, other)
         longest = max(longest, min(ended, window.ended) - began)
     return longest
+
+
+def unfinished(events: Iterable[Event], service: str, window: Window) -> str | None:
+    """Why nobody knows what became of a look that was under way when the observer left, or None."""
+    for e in events:
+        ours = e["kind"] == "unfinished" and e["service"] == service and e["sent"] < window.ended
+        if ours and (waited := e["t"] - e["sent"]) >= UNFINISHED_S:
+            return f"{e['client']} was not served for {waited:.2f} s, and nobody waited for more"
+    return None
 
 
 def fault_window(events: Sequence[Event]) -> Window | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from chaos import judge, nevers, reactions
 from chaos.causes import causes
-from chaos.outages import fault_window, looks, stalls
+from chaos.outages import fault_window, looks, stalls, unfinished
 from chaos.takeover import takeover
 from cluster.model import Claim
 from cluster.probes import vrrp
@@ -71,6 +71,8 @@ def verdicts(
             return reactions.judged(claim, seen, window, why_not)
         if claim.kind != "outage":
             return nevers.judged(claim, seen, services, window, doubt)
+        if window is not None:
+            why_not = why_not or unfinished(seen, claim.service, window)
         return judge.judge(
             claim.name,
             claim.losing,

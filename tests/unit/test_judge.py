@@ -276,6 +276,26 @@ def test_an_observer_that_is_frozen_at_the_fault_and_stays_so_proves_nothing(ser
 
 
 @pytest.mark.parametrize(
+    ("sent", "left", "expected"),
+    [
+        (14.0, 21.0, INCONCLUSIVE),  # in vain for longer than a dead server costs
+        (14.0, 15.0, HELD),  # a moment ago
+        (20.5, 27.0, HELD),  # begun after the window
+    ],
+)
+def test_a_look_that_was_left_unfinished_is_no_good_one(sent: float, left: float, expected: str) -> None:
+    good = [probe("dhcp", 8.0 + n / 10, True) | {"client": "a"} for n in range(121)]
+    faults = [fault("applied", 10.0, 10.1) | {"takes_node": False}, fault("undone", 15.0, 15.1)]
+    under_way = {"kind": "unfinished", "t": left, "service": "dhcp", "client": "b", "sent": sent, "last_try": sent}
+    claims = [Claim("c", "alpha", "stop", (), "outage", service, 0.0) for service in ("dhcp", "dns")]
+    looked = [*good, *(look | {"service": "dns"} for look in good)]
+    (dhcp, dns), _ = verdicts([*looked, *faults, under_way], claims)
+    assert (dhcp.verdict, dns.verdict) == (expected, HELD)
+    if expected == INCONCLUSIVE:
+        assert dhcp.reason == "b was not served for 7.00 s, and nobody waited for more"
+
+
+@pytest.mark.parametrize(
     ("down", "why"),
     [
         ((10.0, 15.1), None),

@@ -550,6 +550,15 @@ def test_an_impostor_is_overheard_and_its_leases_are_wrong_answers(tmp_path: Pat
 
 
 @needs_root
+def test_dhcp_clients_that_are_left_while_they_ask_are_told_of() -> None:
+    found = in_namespace(lambda: run(DhcpClients("dhcp", "left", clients(128)[:1]), seconds=0.2, drain=0.5))
+    assert not looks(found, "dhcp"), "its patience was not at an end"
+    (left,) = [event for event in found if event["kind"] == "unfinished"]
+    assert (left["service"], left["client"]) == ("dhcp", clients(128)[0])
+    assert 0.5 <= left["t"] - left["sent"] <= 2.0
+
+
+@needs_root
 def test_dhcp_clients_without_a_server_run_out_of_patience() -> None:
     found = in_namespace(
         lambda: run(DhcpClients("dhcp", "left", clients(128)[:2], patience=1.4, pause=0.1), seconds=0.5)
