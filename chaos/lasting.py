@@ -8,14 +8,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from chaos import guard, halt, journal, recovery
 from chaos.faults import Fault, Means, admit, data
 from chaos.interrupt import Interrupts
 from cluster import power
-from cluster.errors import ClusterError, NotUndone
+from cluster.errors import NotUndone
 from cluster.health import Health
 from cluster.inventory import Inventory
 from cluster.journal import check_undone
@@ -51,6 +51,7 @@ def lasting(
         with _ending_on_signals():
             try:
                 for fault in faults:
+                    halt.check(inventory)
                     written.append(
                         journal.write(
                             inventory.state, data(fault), fault.nodes, undo=fault.undoing, command=command, run=None
@@ -60,10 +61,11 @@ def lasting(
                     fault.apply(means)
                 yield means
             finally:
-                with Interrupts():  # an undo is not interrupted
-                    _mend(means, health, faults[: len(written)], names, before, say)
-                    for entry in written:
-                        journal.proven(entry)
+                if written:
+                    with Interrupts():  # an undo is not interrupted
+                        _mend(means, health, faults[: len(written)], names, before, say)
+                        for entry in written:
+                            journal.proven(entry)
 
 
 def _mend(
@@ -74,17 +76,13 @@ def _mend(
     before: frozenset[tuple[str, str]],
     say: Say,
 ) -> None:
-    """Undo and prove; raises NotUndone, the journal's entries staying."""
-    try:
-        for fault in reversed(faults):
-            say(f"undoing: {fault.undoing}")
-        recovery.undo(means, reversed(faults))
-        checks = recovery.prove(health, names)
-        with suppress(ClusterError):  # if a node cannot be asked, the look for residue says so
-            recovery.give_back_leases(health)
-        checks = (*checks, *recovery.residue(health, names, before=before))
-    except ClusterError as error:
-        raise NotUndone(f"not undone: {error}; run: python -m chaos heal") from error
+    """Undo and prove, each part whatever the others came to; raises NotUndone, the journal's entries staying."""
+    for fault in reversed(faults):
+        say(f"undoing: {fault.undoing}")
+    checks = recovery.attempt("undo", lambda: recovery.undo(means, reversed(faults)))
+    checks += recovery.prove(health, names)
+    recovery.attempt("leases", lambda: recovery.give_back_leases(health))  # the look for residue says what is left
+    checks += recovery.residue(health, names, before=before)
     if trouble := [check for check in checks if not check.ok]:
         raise NotUndone(f"not proven undone: {guard.story(trouble)}; run: python -m chaos heal")
 

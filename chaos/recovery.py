@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from chaos.faults import Fault, Means
 from chaos.faults.on_node import left_on
 from chaos.leasing import clients, newcomers
-from cluster.errors import ClusterError, ProbeFailed
+from cluster.errors import ClusterError, NotUndone, ProbeFailed
 from cluster.health import Check, Health
 from cluster.probes import dhcp
 from cluster.wait import Deadline, until
@@ -20,13 +20,33 @@ PROOF_S = 90.0
 def undo(means: Means, faults: Iterable[Fault]) -> tuple[float, float]:
     """Undo faults, nodes without power first, and last what is no node's, for which all are needed.
 
-    Insists while a driver fails or a node still boots.  Returns when it began and ended (monotonic s); raises
-    WaitTimeout naming the last error.
+    Insists while a driver fails or a node still boots, and tries each, whatever became of the others.  Returns when it
+    began and ended (monotonic s); raises NotUndone, after the last one, with what each said that failed.
     """
     began = time.monotonic()
+    failed: list[Exception] = []
     for fault in sorted(faults, key=lambda fault: (not fault.takes_node, not fault.nodes)):
-        _insist(fault, means)
+        try:
+            _insist(fault, means)
+        except Exception as error:  # whatever it was, the other faults are still there to be undone
+            failed.append(error)
+    if failed:
+        raise NotUndone("; ".join(map(told, failed))) from failed[0]
     return began, time.monotonic()
+
+
+def attempt(name: str, do: Callable[[], object]) -> tuple[Check, ...]:
+    """Do it; no check where that was possible, else one that is false and says why.  Raises nothing."""
+    try:
+        do()
+    except Exception as error:  # whatever went wrong, what follows is that it is not proven
+        return (Check(name, None, False, told(error)),)
+    return ()
+
+
+def told(error: Exception) -> str:
+    """An error for people: ours speak for themselves, others need their kind."""
+    return str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
 
 
 def _insist(fault: Fault, means: Means) -> None:

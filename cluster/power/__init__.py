@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Protocol, cast
 
 from cluster import here
-from cluster.errors import InputError, Refused
+from cluster.errors import ClusterError, InputError, Refused
 from cluster.inventory import Inventory
 
 RESET_S = 30.0
@@ -70,10 +70,10 @@ def reset(driver: PowerDriver, node: str) -> None:
 
 
 def known_on(driver: PowerDriver, node: str) -> bool | None:
-    """Whether a node has power; None where its driver cannot know."""
+    """Whether a node has power; None where its driver cannot know, or does not answer."""
     try:
         return driver.is_on(node)
-    except InputError:
+    except ClusterError:
         return None
 
 
