@@ -17,7 +17,7 @@ from chaos.experiment import claims_about, prove
 from chaos.faults import FAULTS, Fault, Means, admit
 from chaos.outcome import Outcome
 from cluster import journal, power
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, Refused
 from cluster.health import Health
 from cluster.inventory import Inventory, load
 from cluster.node import Fleet
@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     """Run one verb; the exit code is the contract's."""
     options = parser().parse_args(argv)
     as_json = getattr(options, "json", False)
+    inventory: Inventory | None = None
     try:
         inventory = load(options.inventory, options.profile)
         if options.verb == "list":
@@ -60,9 +61,10 @@ def main(argv: Sequence[str]) -> int:
             return act(inventory, fleet, options)
     except ClusterError as error:
         if as_json and options.verb in FAULTS:
-            print(json.dumps(nothing_done(options, str(error)), indent=1))
+            print(json.dumps(nothing_done(options, inventory, str(error)), indent=1))
         print(f"chaos: {error}", file=sys.stderr)
-        return error.exit_code
+        # Nothing was judged, so it must not look like a claim that is broken.
+        return Refused.exit_code if error.exit_code == ClusterError.exit_code else error.exit_code
     except KeyboardInterrupt:
         print("chaos: interrupted before anything was done", file=sys.stderr)
         return 130
@@ -178,13 +180,13 @@ def made(options: argparse.Namespace) -> Fault:
     return kind.make([getattr(options, argument.lower()) for argument in kind.arguments])
 
 
-def nothing_done(options: argparse.Namespace, error: str) -> dict[str, Any]:
-    """The object of `--json` when there was no experiment: no verdict, and why."""
+def nothing_done(options: argparse.Namespace, inventory: Inventory | None, error: str) -> dict[str, Any]:
+    """The object of `--json` when there was no experiment: no verdict, and why; `healed` is what the journal says."""
     return {
         "fault": options.verb,
         "nodes": [options.node] if "node" in options else [],
         "verdict": None,
-        "healed": True,
+        "healed": None if inventory is None else not journal.entries(inventory.state),
         "run": None,
         "claims": [],
         "reason": error,

@@ -59,24 +59,36 @@ class Proof:
 
     @property
     def verdict(self) -> judge.Verdict:
-        """The worst of all."""
-        return judge.overall(self.judged)
+        """The worst of all; what ended early, or was doubtful anywhere, did not hold."""
+        worst = judge.overall(self.judged)
+        doubtful = self.stopped is not None or any(
+            isinstance(outcome, ClusterError) or outcome.doubts for _, outcome in self.trials
+        )
+        return judge.INCONCLUSIVE if worst == judge.HELD and doubtful else worst
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it came to nothing better, where no claim says it."""
+        found = [f"{trial.fault.title}: {'; '.join(outcome.doubts)}" for trial, outcome in self.trials
+                 if isinstance(outcome, Outcome) and outcome.doubts and not outcome.claims]  # fmt: skip
+        return tuple(found) if self.stopped is None else (*found, f"stopped: {self.stopped}")
 
     @property
     def exit_code(self) -> int:
-        """0 held, 1 broken, 3 when every trial was refused, 4 inconclusive, 5 not undone."""
+        """0 held, 1 broken, 2 or 3 when every trial was refused, 4 inconclusive, 5 not undone."""
         if not self.healed:
             return NotUndone.exit_code
-        if all(isinstance(outcome, Refused) for _, outcome in self.trials):
-            return Refused.exit_code
-        inconclusive = self.stopped is not None and self.verdict == judge.HELD
-        return judge.EXIT[judge.INCONCLUSIVE if inconclusive else self.verdict]
+        for refusal in (Refused, InputError):
+            if all(isinstance(outcome, refusal) for _, outcome in self.trials):
+                return refusal.exit_code
+        return judge.EXIT[self.verdict]
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
         return {
             "verdict": self.verdict,
             "healed": self.healed,
+            "reason": "; ".join(self.reasons),
             "claims": [claim.as_json() for claim in self.judged],
             "experiments": [
                 outcome.as_json()
@@ -124,7 +136,7 @@ def run(
 ) -> Proof:
     """Make each experiment, one after the other; ends early when one is not undone, was interrupted, or at HALT.
 
-    `done` is told of each outcome.  A trial that the guard refuses is told of in the proof, and the next one is tried.
+    `done` is told of each outcome.  A trial that comes to none is told of in the proof, and the next one is tried.
     """
     found: list[tuple[Trial, Outcome | ClusterError]] = []
     stop: ClusterError | None = None
@@ -138,11 +150,13 @@ def run(
             halt.check(inventory)
             command = f"chaos prove: {trial.fault.kind} {' '.join(trial.fault.nodes)}"
             outcome = prove(inventory, fleet, trial.fault, trial.claims, hold_s, command=command, force=force, say=say)
-        except Refused as error:
+        except ClusterError as error:
             outcome = error
             say(str(error))
             if halt.is_set(inventory):
                 stop = error
+            elif isinstance(error, NotUndone):
+                stop = NotUndone(f"not tried, because {trial.fault.title} is not proven undone")
         else:
             done(outcome)
             if not outcome.healed:

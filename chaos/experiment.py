@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from chaos import guard, halt, journal, judge, recovery
@@ -21,7 +22,7 @@ from chaos.outcome import Outcome
 from chaos.ownership import ownership
 from chaos.verdicts import Expected, verdicts
 from cluster import power
-from cluster.errors import ClusterError, Refused
+from cluster.errors import ClusterError, InputError, NotUndone, Refused
 from cluster.health import Check, Health
 from cluster.inventory import Inventory
 from cluster.journal import Entry, check_undone
@@ -71,9 +72,9 @@ def prove(
 
     It lasts longer where a claim about what K3s does is among them and there is a K3s, until that is done or is late.
 
-    Raises Refused when another command is at work, a fault is not undone, or the guard says no; InputError for
-    an unknown node.  Whatever happens after the fault is in the outcome, never raised.  Interrupted (SIGINT,
-    SIGTERM, SIGHUP) it undoes early, and the verdict can be no better than inconclusive.
+    Raises Refused when another command is at work, a fault is not undone, the guard says no, or it could not begin;
+    InputError for what cannot be done here.  Whatever happens after the fault is in the outcome, or raises NotUndone.
+    Interrupted (SIGINT, SIGTERM, SIGHUP) it undoes early, and the verdict can be no better than inconclusive.
     """
     for name in fault.nodes:
         inventory.node(name)
@@ -95,11 +96,15 @@ def prove(
         try:
             with Interrupts() as interrupts:
                 outcome = experiment.run(interrupts)
-        except Refused as error:
-            recorder.finish(status="refused", exit=error.exit_code, reason=str(error))
-            raise
+        except ClusterError as error:
+            why = experiment.why_none(error)
+            status = "refused" if isinstance(why, Refused) else "failed"
+            recorder.finish(status=status, exit=why.exit_code, reason=str(why))
+            if why is error:
+                raise
+            raise why from error
         except BaseException as error:
-            recorder.finish(status="failed", exit=getattr(error, "exit_code", 1), reason=str(error))
+            recorder.finish(status="failed", exit=1, reason=str(error))
             raise
         status = "interrupted" if experiment.interrupted else outcome.verdict
         passed = [check.title for check in outcome.overrode]
@@ -134,10 +139,12 @@ class _Experiment:
         self.seconds: dict[str, float] = {}
         self.expected: Expected | None = None
         self.overrode: tuple[Check, ...] = ()
+        self.entry: Entry | None = None
         self._clients: dict[str, tuple[str, ...]] = {}
 
     def run(self, interrupts: Interrupts) -> Outcome:
         """From the guard to the verdict."""
+        self.means = replace(self.means, stopping=lambda: interrupts.asked is not None or halt.is_set(self.inventory))
         admit(self.fault, self.means)
         proof = self._guard()
         look_at = plan(self.health, self.node)
@@ -150,8 +157,10 @@ class _Experiment:
             before = recovery.failed_units(self.health, self.health.pair)
             if interrupts.wait(0.0):
                 self.interrupted = True
-                return self._end(True, "interrupted before anything was done")
-            entry = self._announce()
+                self.doubts.append("interrupted before anything was done")
+                return self._end(True, self.doubts[-1])
+            halt.check(self.inventory)
+            self._announce()
             try:
                 self._break(observer, interrupts, k3s)
             finally:
@@ -170,8 +179,8 @@ class _Experiment:
                 if given := recovery.give_back_leases(self.health):
                     self.say(f"gave back {given} leases of synthetic clients once more")
             trouble = self._tell(recovery.residue(self.health, self.fault.nodes, before=before), "residue")
-        if not trouble:
-            journal.proven(entry)
+        if not trouble and self.entry is not None:
+            journal.proven(self.entry)
         return self._end(not trouble, self._why_not(trouble), trouble)
 
     def _guard(self) -> guard.Proof:
@@ -202,9 +211,15 @@ class _Experiment:
         except (ClusterError, ValueError) as error:
             self.doubts.append(f"the takeover could not be predicted: {error}")
 
-    def _announce(self) -> Entry:
+    def why_none(self, error: ClusterError) -> ClusterError:
+        """The error of a run that came to no outcome: it is about the fault as soon as that was announced."""
+        if self.entry is not None:
+            return NotUndone(f"not proven undone: {error}; run: python -m chaos heal")
+        return error if isinstance(error, (Refused, InputError)) else Refused(f"could not begin: {error}")
+
+    def _announce(self) -> None:
         """The journal entry, on the disk before anything else happens."""
-        entry = journal.write(
+        self.entry = journal.write(
             self.inventory.state,
             data(self.fault),
             self.fault.nodes,
@@ -214,7 +229,6 @@ class _Experiment:
         )
         self._record_fault("planned", None, None)
         self.recorder.flush()
-        return entry
 
     def _record_fault(self, state: str, began: float | None, ended: float | None) -> None:
         self.recorder.event(
@@ -235,7 +249,8 @@ class _Experiment:
         try:
             self.fault.apply(self.means)
         except Exception as error:  # a fault that failed half-way is undone and told, whatever made it fail
-            self.doubts.append(f"the fault was not applied: {_told(error)}")
+            self.doubts.append(f"the fault was not applied: {recovery.told(error)}")
+            self.interrupted = self.means.stopping()
             return
         ended = time.monotonic()
         self._record_fault("applied", began, ended)
@@ -256,7 +271,7 @@ class _Experiment:
         try:
             return self._undo(proof)
         except Exception as error:  # whatever went wrong, what follows is that the undo is not proven
-            return (Check("undo", self.node, False, _told(error)),)
+            return (Check("undo", self.node, False, recovery.told(error)),)
 
     def _undo(self, proof: guard.Proof) -> tuple[Check, ...]:
         self.recorder.event("phase", name="recovery")
@@ -316,10 +331,6 @@ class _Experiment:
             self.inventory.profile,
             owners,
             self.interrupted,
+            tuple(self.doubts),
             self.overrode,
         )
-
-
-def _told(error: Exception) -> str:
-    """An error for people: ours speak for themselves, others need their kind."""
-    return str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from cluster.errors import Refused
@@ -16,13 +18,15 @@ def path(inventory: Inventory) -> Path:
 
 
 def is_set(inventory: Inventory) -> bool:
-    """Whether it is there; whatever it holds."""
-    return path(inventory).exists()
+    """Whether it is there; whatever it is, and whatever it holds."""
+    return os.path.lexists(path(inventory))
 
 
 def check(inventory: Inventory) -> None:
     """Raise Refused while it is there; its first line is told, as the reason."""
     if is_set(inventory):
-        told = path(inventory).read_text(encoding="utf-8", errors="replace").strip().splitlines()[:1]
+        told: list[str] = []
+        with suppress(OSError):  # a folder, or nobody's to read: it is there all the same
+            told = path(inventory).read_text(encoding="utf-8", errors="replace").strip().splitlines()[:1]
         why = f" ({told[0][:120]})" if told else ""
         raise Refused(f"{path(inventory)} is there{why}, so nothing is broken; remove it to go on")

@@ -34,6 +34,8 @@ class Outcome:
     owners: Ownership | None = None
     """How long the floating address was nobody's, and how long two nodes'."""
     interrupted: bool = False
+    doubts: tuple[str, ...] = ()
+    """Why it can prove nothing, also where nothing is claimed about it."""
     overrode: tuple[Check, ...] = ()
     """What the guard found wrong, and `--force` passed over."""
 

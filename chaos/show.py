@@ -67,8 +67,8 @@ def proof(found: Proof, profile: str) -> None:
     always = (judge.HELD, judge.BROKEN, judge.INCONCLUSIVE)
     counts = ", ".join(f"{verdicts[one]} {one}" for one in COLOURS if one in always or verdicts[one])
     print(f"verdict: {found.verdict}{_under(profile)} ({counts}; {len(found.trials)} experiments)")
-    if found.stopped is not None:
-        print(f"stopped: {found.stopped}")
+    for why in found.reasons:
+        print(why)
 
 
 def _under(profile: str) -> str:

@@ -23,7 +23,7 @@ from chaos.campaign import Proof, Trial
 from chaos.experiment import HOLD_S, claims_about, prove
 from chaos.faults import FAULTS, Fault, from_data
 from chaos.outcome import Outcome
-from cluster.errors import ClusterError, InputError, NotUndone, ProbeFailed, Refused
+from cluster.errors import ClusterError, InputError, NotUndone, ProbeFailed
 from cluster.fields import duration
 from cluster.health import Health
 from cluster.inventory import Inventory
@@ -124,7 +124,7 @@ def play(
     say: Say = lambda line: None,
     done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Proof:
-    """One step after the other, ending at the first that is refused, interrupted, or does not come true."""
+    """One step after the other, ending at the first that comes to no outcome, is interrupted, or does not come true."""
     found: list[tuple[Trial, Outcome | ClusterError]] = []
     stop: ClusterError | None = None
     for step in steps:
@@ -135,7 +135,7 @@ def play(
         if stop is None:
             try:
                 outcome = prove(inventory, fleet, step.fault, trial.claims, step.hold_s, force=force, say=say)
-            except Refused as error:
+            except ClusterError as error:
                 stop = error
             else:
                 done(outcome)

@@ -21,6 +21,8 @@ class Means:
     power: PowerDriver
     hold_s: float = 60.0
     """How long a fault is meant to last; one that cuts a node off ends there by itself a little later."""
+    stopping: Callable[[], bool] = lambda: False
+    """Whether it was asked to end: one that takes long to apply looks now and then."""
 
 
 PATIENCE_S = 90.0

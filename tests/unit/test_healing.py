@@ -196,7 +196,7 @@ def test_every_fault_of_a_block_is_undone_whatever_one_says(inventory: Inventory
     faults = (PowerOff("alpha"), Bent("beta"))
     with (
         Fleet(inventory) as fleet,
-        pytest.raises(NotUndone, match="KeyError: 'beta'.*run: python -m chaos heal"),
+        pytest.raises(NotUndone, match=r"KeyError: 'beta'.*run: python -m chaos heal"),
         lasting(inventory, fleet, *faults),
     ):
         pass
