@@ -45,11 +45,10 @@ def main(argv: Sequence[str]) -> int:
         inventory = load(options.inventory, options.profile)
         if options.verb == "list":
             return show.faults(inventory)
-        for argument in ("node", "peer"):
-            for name in filter(None, getattr(options, argument, "").split(",")):
-                inventory.node(name)  # before anything else: a slip of the pen must cost no password
-        if options.verb in FAULTS:
-            made(options)
+        if options.verb in FAULTS:  # before anything else: a slip of the pen must cost no password
+            made(options).fits(inventory)
+        elif "node" in options:
+            inventory.node(options.node)
         if options.verb in BREAKING:
             halt.check(inventory)
         if options.verb == "prove":
@@ -171,7 +170,7 @@ def steps(inventory: Inventory, options: argparse.Namespace) -> tuple[story.Step
     if options.verb == "play":
         return story.read(options.file, inventory)
     run = Path(options.run)
-    return story.of_run(run if run.is_dir() else inventory.root / "reports" / "runs" / options.run)
+    return story.of_run(run if run.is_dir() else inventory.root / "reports" / "runs" / options.run, inventory)
 
 
 def made(options: argparse.Namespace) -> Fault:

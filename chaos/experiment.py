@@ -76,8 +76,7 @@ def prove(
     InputError for what cannot be done here.  Whatever happens after the fault is in the outcome, or raises NotUndone.
     Interrupted (SIGINT, SIGTERM, SIGHUP) it undoes early, and the verdict can be no better than inconclusive.
     """
-    for name in fault.nodes:
-        inventory.node(name)
+    fault.fits(inventory)
     halt.check(inventory)
     chosen = claims_about(inventory, fault) if claims is None else tuple(claims)
     command = command or f"chaos {fault.kind} {' '.join(fault.nodes)}"

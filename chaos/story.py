@@ -21,10 +21,10 @@ import yaml
 
 from chaos.campaign import Proof, Trial
 from chaos.experiment import HOLD_S, claims_about, prove
-from chaos.faults import FAULTS, Fault, from_data
+from chaos.faults import FAULTS, Fault, from_data, too_long
 from chaos.outcome import Outcome
 from cluster.errors import ClusterError, InputError, NotUndone, ProbeFailed
-from cluster.fields import duration
+from cluster.fields import duration, show
 from cluster.health import Health
 from cluster.inventory import Inventory
 from cluster.node import Fleet
@@ -68,7 +68,7 @@ def read(path: Path, inventory: Inventory) -> tuple[Step, ...]:
     """The steps of a file; raises InputError naming the step that cannot be."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # a date that is none is a ValueError
         said = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InputError(f"{path}: cannot be read as a story: {said}") from None
     if not isinstance(data, dict) or set(data) - {"name", "steps"} or not isinstance(data.get("steps"), list):
@@ -89,10 +89,7 @@ def _step(step: Any, inventory: Inventory) -> Step:
         kind, *arguments = shlex.split(step["fault"]) or [""]
         if kind not in FAULTS or len(arguments) != len(FAULTS[kind].arguments):
             raise InputError(f"{step['fault']!r} is no fault; `python -m chaos list` shows them and what they want")
-        for name, word in zip(FAULTS[kind].arguments, arguments, strict=True):
-            for one in word.split(",") if name in ("NODE", "PEER") else ():
-                inventory.node(one)
-        return Do(FAULTS[kind].make(arguments), duration(step["for"]) if "for" in step else HOLD_S)
+        return _do(FAULTS[kind].make(arguments), duration(step["for"]) if "for" in step else HOLD_S, inventory)
     if isinstance(step, dict) and isinstance(step.get("wait"), str) and not set(step) - {"wait", "within"}:
         words = tuple(step["wait"].split())
         if len(words) != (1 if words[:1] == ("healthy",) else 2) or words[0] not in CONDITIONS:
@@ -104,15 +101,38 @@ def _step(step: Any, inventory: Inventory) -> Step:
     raise InputError("a step is {fault: ..., for: TIME} or {wait: ..., within: TIME}")
 
 
-def of_run(run: Path) -> tuple[Step, ...]:
-    """What a recorded run did; raises InputError for one that did nothing, or is not there."""
+def _do(fault: Fault, hold_s: float, inventory: Inventory) -> Do:
+    """A step that the inventory and the fault allow; raises InputError."""
+    fault.fits(inventory)
+    if not hold_s > 0:
+        raise InputError(f"{fault.kind}: it cannot last {hold_s:g} s; write more than nothing, for instance 10s")
+    if hold_s > fault.longest_s:
+        raise InputError(too_long(fault))
+    return Do(fault, hold_s)
+
+
+def of_run(run: Path, inventory: Inventory) -> tuple[Step, ...]:
+    """What a recorded run did; raises InputError for one that did nothing, is not there, or cannot be done here."""
     try:
-        told = about(run)
+        told: object = about(run)
     except (OSError, ValueError):
         raise InputError(f"{run}: no recorded run ({RUN_FILE}) is there") from None
+    file = run / RUN_FILE
+    if not isinstance(told, dict):
+        raise InputError(f"{file}: this is no description of a run; name another run")
     if "fault" not in told or "hold_s" not in told:
         raise InputError(f"{run}: a run of kind {told.get('kind', '?')} made no fault that could be made again")
-    return (Do(from_data(told["fault"]), float(told["hold_s"])),)
+    if told.get("status") == "refused":
+        raise InputError(f"{run}: this run was refused, so it made no fault that could be made again; name another run")
+    fault, hold_s = told["fault"], told["hold_s"]
+    if not isinstance(fault, dict):
+        raise InputError(f"{file}: fault: {show(fault)} is no fault; name another run")
+    if not isinstance(hold_s, (int, float)) or isinstance(hold_s, bool):
+        raise InputError(f"{file}: hold_s: {show(hold_s)} is no number of seconds; name another run")
+    try:
+        return (_do(from_data(fault), hold_s, inventory),)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
 
 
 def play(

@@ -11,7 +11,7 @@ from typing import Any
 
 from chaos.faults.block import MATCHES, Block
 from chaos.faults.during import During
-from chaos.faults.fault import Fault, Kind, Means, admit
+from chaos.faults.fault import Fault, Kind, Means, admit, too_long
 from chaos.faults.hang import Hang
 from chaos.faults.link import Partition, Unplug
 from chaos.faults.lossy import Delay, Duplicate, Lose
@@ -65,6 +65,7 @@ __all__ = [
     "admit",
     "data",
     "from_data",
+    "too_long",
 ]
 
 
@@ -143,4 +144,4 @@ def from_data(written: Mapping[str, Any]) -> Fault:
     try:
         return FAULTS[str(written["fault"])].make(arguments)
     except (KeyError, ValueError, TypeError, IndexError):
-        raise InputError(f"the journal names a fault that is not known here: {dict(written)}") from None
+        raise InputError(f"a fault that is not known here: {dict(written)}") from None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.faults.fault import Means
+from chaos.faults.fault import Means, demand_elsewhere
 from chaos.faults.on_node import TABLE, NodeFault
 from cluster.errors import InputError
 from cluster.inventory import Inventory
@@ -48,6 +48,16 @@ class Block(NodeFault):
     def title(self) -> str:
         """What happens."""
         return f"{self.node} no longer hears {'anything' if self.what == 'all' else self.what} from {self.peer}"
+
+    def fits(self, inventory: Inventory) -> None:
+        """Both must be nodes of the inventory."""
+        super().fits(inventory)
+        inventory.node(self.peer)
+
+    def check(self, means: Means) -> None:
+        """Not all that the node says from which it would have to be undone, or hears."""
+        if self.what == "all":
+            demand_elsewhere(self, (self.node, self.peer), means.inventory)
 
     def begin(self, means: Means) -> str:
         """A table of our own, before every other (nft(8): priority -300 is `raw`)."""

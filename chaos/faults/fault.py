@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from cluster.errors import Refused
+from cluster import here
+from cluster.errors import InputError, Refused
+from cluster.fields import show
 from cluster.inventory import Inventory
 from cluster.node import Fleet
 from cluster.power import PowerDriver
@@ -37,8 +39,32 @@ def admit(fault: Fault, means: Means) -> None:
     One that would end by itself before its time is refused: what is measured after that would be no fault's doing.
     """
     if means.hold_s > fault.longest_s:
-        raise Refused(f"{fault.kind}: it lasts {fault.longest_s:g} s at most; name a shorter time")
+        raise Refused(too_long(fault))
+    fault.fits(means.inventory)
     fault.check(means)
+
+
+def too_long(fault: Fault) -> str:
+    """What is said of a fault that is meant to last longer than it does."""
+    return f"{fault.kind}: it lasts {fault.longest_s:g} s at most; name a shorter time"
+
+
+def number(kind: str, text: str, unit: str, most: int) -> int:
+    """A whole number from 1 to `most`; raises InputError."""
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+    if not digits or not 1 <= int(text) <= most:
+        raise InputError(f"{kind}: {show(text)} is no number of {unit}; write one from 1 to {most}")
+    return int(text)
+
+
+def demand_elsewhere(fault: Fault, names: Iterable[str], inventory: Inventory) -> None:
+    """Raise Refused where this machine is one of the nodes: nobody could undo it but they, after minutes."""
+    own = here.node(inventory)
+    if own is not None and own.name in names:
+        raise Refused(
+            f"{fault.kind}: this machine is {own.name}, which would cut itself off from what it has to undo; "
+            "run it from another machine"
+        )
 
 
 class OfOneNode:
@@ -56,6 +82,10 @@ class OfOneNode:
     def losing(self) -> str:
         """The node."""
         return self.node
+
+    def fits(self, inventory: Inventory) -> None:
+        """The node must be one of the inventory's; raises InputError."""
+        inventory.node(self.node)
 
     def ended(self, means: Means) -> str:
         """Nobody else can end it unseen."""
@@ -97,6 +127,9 @@ class Fault(Protocol):
     def undoing(self) -> str:
         """How it is undone, as a clause for people."""
 
+    def fits(self, inventory: Inventory) -> None:
+        """Return where the inventory has what it is about; raises InputError, asking nobody."""
+
     def check(self, means: Means) -> None:
         """Look whether it can be done here at all, changing nothing; raises Refused with the reason."""
 
@@ -114,7 +147,7 @@ class Fault(Protocol):
 class Kind:
     """One line of `chaos list`: how a fault is made from a command line's arguments.
 
-    Arguments called NODE or PEER are nodes of the inventory.  `make` raises InputError for one that it refuses.
+    `make` raises InputError for one that it refuses.
     """
 
     arguments: tuple[str, ...]

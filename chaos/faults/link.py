@@ -6,9 +6,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.faults.fault import PATIENCE_S, Means
+from chaos.faults.fault import PATIENCE_S, Means, demand_elsewhere
 from chaos.faults.on_node import CUT_S, TABLE, NodeFault
 from cluster.errors import InputError
+from cluster.inventory import Inventory
 
 
 def no_table(family: str, name: str) -> str:
@@ -128,8 +129,14 @@ class Partition:
         """What brings it back."""
         return "they hear each other again"
 
+    def fits(self, inventory: Inventory) -> None:
+        """All of both sets must be nodes of the inventory."""
+        for name in self.nodes:
+            inventory.node(name)
+
     def check(self, means: Means) -> None:
-        """Nothing speaks against it that the guard does not see."""
+        """Not the node from which it would have to be undone."""
+        demand_elsewhere(self, self.nodes, means.inventory)
 
     def ended(self, means: Means) -> str:
         """The first part that is over."""

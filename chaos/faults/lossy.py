@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.faults.fault import Means
+from chaos.faults.fault import Means, number
 from chaos.faults.link import at_interface, no_table
 from chaos.faults.on_node import TABLE, NodeFault
-from cluster.errors import CommandFailed, InputError, Refused
+from cluster.errors import CommandFailed, Refused
 
 MOST_LOSS = 50
 """Percent: with more, TCP hardly gets through (RFC 6298 doubles its patience each time); `unplug` is for all."""
@@ -18,12 +18,6 @@ modprobe -q sch_netem 2>/dev/null || true
 tc qdisc replace dev lo root netem delay 0ms
 tc qdisc del dev lo root
 """
-
-
-def _number(kind: str, text: str, most: int, unit: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
-        raise InputError(f"{kind}: {text!r} is no number of {unit}; write one from 1 to {most}")
-    return int(text)
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class Lose(NodeFault):
     UNDOING: ClassVar[str] = "{node} loses none any more"
 
     def __post_init__(self) -> None:
-        _number(self.kind, self.percent, MOST_LOSS, "percent")
+        number(self.kind, self.percent, "percent", MOST_LOSS)
 
     def begin(self, means: Means) -> str:
         """Drop by chance."""
@@ -90,7 +84,7 @@ class Delay(_Netem):
     WORDS: ClassVar[str] = "delay {milliseconds}ms"
 
     def __post_init__(self) -> None:
-        _number(self.kind, self.milliseconds, MOST_DELAY_MS, "ms")
+        number(self.kind, self.milliseconds, "ms", MOST_DELAY_MS)
 
 
 @dataclass(frozen=True)
@@ -105,4 +99,4 @@ class Duplicate(_Netem):
     WORDS: ClassVar[str] = "duplicate {percent}%"
 
     def __post_init__(self) -> None:
-        _number(self.kind, self.percent, 100, "percent")
+        number(self.kind, self.percent, "percent", 100)

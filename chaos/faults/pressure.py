@@ -6,12 +6,13 @@ import shlex
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.faults.fault import Means
+from chaos.faults.fault import Means, number
 from chaos.faults.on_node import FILLER, FOLDER, NodeFault, transient
 from cluster.errors import CommandFailed, InputError, Refused
 
 SPARE_MB = 64
 """What `squeeze` leaves: with nothing left the kernel ends processes, which is another fault."""
+MOST_MB = 1_000_000
 MOST_LOOPS = 64
 
 
@@ -70,8 +71,7 @@ class Squeeze(NodeFault):
     UNDOING: ClassVar[str] = "{node} has its memory again"
 
     def __post_init__(self) -> None:
-        if not self.megabytes.isascii() or not self.megabytes.isdigit() or not int(self.megabytes):
-            raise InputError(f"squeeze: {self.megabytes!r} is no number of megabytes; write one such as 200")
+        number(self.kind, self.megabytes, "megabytes", MOST_MB)
 
     def check(self, means: Means) -> None:
         """So much must be there."""
@@ -101,8 +101,7 @@ class Busy(NodeFault):
     UNDOING: ClassVar[str] = "{node} ends them"
 
     def __post_init__(self) -> None:
-        if not self.loops.isascii() or not self.loops.isdigit() or not 1 <= int(self.loops) <= MOST_LOOPS:
-            raise InputError(f"busy: {self.loops!r} is no number of processes; write one from 1 to {MOST_LOOPS}")
+        number(self.kind, self.loops, "processes", MOST_LOOPS)
 
     def begin(self, means: Means) -> str:
         """Start them."""

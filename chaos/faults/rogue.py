@@ -10,6 +10,7 @@ from typing import ClassVar
 from chaos.faults.fault import Means
 from chaos.faults.on_node import FOLDER, NodeFault, transient
 from cluster.errors import CommandFailed, InputError, Refused
+from cluster.inventory import Inventory
 
 PROGRAM = Path(__file__).with_name("impostor.py")
 
@@ -30,10 +31,14 @@ class Rogue(NodeFault):
     def _ready(self) -> str:
         return f"{FOLDER}/{self.key}"
 
+    def fits(self, inventory: Inventory) -> None:
+        """Not a router."""
+        super().fits(inventory)
+        if self.node in inventory.routers:
+            raise InputError(f"rogue: {self.node} is a router, which has a DHCP server of its own; see `wake`")
+
     def check(self, means: Means) -> None:
         """It needs Python there."""
-        if self.node in means.inventory.routers:
-            raise InputError(f"rogue: {self.node} is a router, which has a DHCP server of its own; see `wake`")
         try:
             self._run(means, "command -v python3 >/dev/null || { echo 'there is no python3' >&2; exit 1; }")
         except CommandFailed as error:

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from chaos.faults.fault import Means
 from cluster.errors import ProbeFailed
+from cluster.inventory import Inventory
 from cluster.probes import dhcp, wire
 from cluster.probes.dhcp import ClientMachine, LeaseEntry, State
 from cluster.probes.dhcp_balance import bucket
@@ -90,6 +91,9 @@ class Starve:
     def undoing(self) -> str:
         """What brings it back."""
         return "every address that was taken is given back"
+
+    def fits(self, inventory: Inventory) -> None:
+        """Every inventory has a pool."""
 
     def check(self, means: Means) -> None:
         """Whatever speaks against it is found out by taking."""

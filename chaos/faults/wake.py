@@ -10,6 +10,7 @@ from typing import ClassVar
 from chaos.faults.fault import Means
 from chaos.faults.on_node import AWAKE, LIMIT_S, SILENCE, SILENT, NodeFault
 from cluster.errors import InputError
+from cluster.inventory import Inventory
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class Wake(NodeFault):
         """Let go of the changes, and stop it."""
         return SILENCE
 
-    def check(self, means: Means) -> None:
+    def fits(self, inventory: Inventory) -> None:
         """It must be a router."""
-        if self.node not in means.inventory.routers:
-            known = ", ".join(means.inventory.routers) or "none"
+        super().fits(inventory)
+        if self.node not in inventory.routers:
+            known = ", ".join(inventory.routers) or "none"
             raise InputError(f"wake: {self.node} is no router; routers of the inventory: {known}")
 
     def ended(self, means: Means) -> str:

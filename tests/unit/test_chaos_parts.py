@@ -26,8 +26,8 @@ from chaos.faults.on_node import NodeFault
 from chaos.interrupt import Interrupts
 from chaos.judge import Interval, Judged
 from chaos.outcome import Outcome
-from cluster.errors import InputError, Refused
-from cluster.health import FACTS, Check
+from cluster.errors import ClusterError, InputError, Refused, Unreachable
+from cluster.health import FACTS, Check, Health
 from cluster.inventory import load
 from cluster.node import Fleet
 from cluster.power import none
@@ -244,6 +244,9 @@ def test_clients_that_starve_a_pool_are_known_by_their_addresses() -> None:
         ("fill", ["alpha", "var"], "not the path of a folder"),
         ("squeeze", ["alpha", "all"], "no number of megabytes"),
         ("busy", ["alpha", "65"], "write one from 1 to 64"),
+        ("busy", ["alpha", "9" * 5000], "write one from 1 to 64"),
+        ("squeeze", ["alpha", "9" * 5000], "write one from 1 to 1000000"),
+        ("lose", ["alpha", "0" * 5000 + "1"], "write one from 1 to 50"),
         ("squat", ["alpha", "beta"], "not an IPv4 address"),
         ("during", ["alpha", " "], "is no command"),
         ("during", ["alpha", "echo 'half"], "is no command"),
@@ -288,6 +291,45 @@ def test_the_guard_names_every_check_that_is_false() -> None:
     assert "ssh" not in said
     assert proof.excused == (("dns", "beta"), ("dhcp failover", None))
     guard.Proof(("alpha",), checks[:1]).demand()
+
+
+@dataclass
+class Told:
+    """Nodes of which each has its word about what faults have left, or is silent."""
+
+    said: dict[str, tuple[str, ...] | ClusterError]
+
+    def each(self, ask: Any) -> dict[str, Any]:
+        return {name: ask(self.Answering(name, said)) for name, said in self.said.items()}
+
+    @dataclass
+    class Answering:
+        name: str
+        said: tuple[str, ...] | ClusterError
+
+        def connect(self, deadline: float) -> None:
+            assert deadline <= 2.5, "the other checks take no longer"
+            if isinstance(self.said, ClusterError):
+                raise self.said
+
+
+def test_the_guard_sees_faults_that_another_machine_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "left_on", lambda node: node.said)
+    left = "rpicluster-undo-ab.timer busy delta 1, begun on psi"
+    fleet: Any = Told({"alpha": (), "gamma": Unreachable("gamma", "off"), "delta": (left,)})
+    checks = guard.in_place(fleet)
+    assert [check.ok for check in checks] == [True, True, False]
+    with pytest.raises(Refused) as refused:
+        guard.Proof(("beta",), checks).demand()
+    assert f"faults of delta (left by a fault: {left}; run: python -m chaos heal)" in str(refused.value)
+
+
+def test_the_guard_asks_every_node(monkeypatch: pytest.MonkeyPatch, means: Means) -> None:
+    monkeypatch.setattr("cluster.probes.wire.interface_towards", lambda address: "lo")
+    monkeypatch.setattr(Health, "look", lambda health, names: ())
+    monkeypatch.setattr(guard, "in_place", lambda fleet: tuple(Check("faults", name, False, "x") for name in fleet))
+    found = guard.look(Health(means.inventory, means.fleet), ["alpha"])
+    assert {check.node for check in found.failed} >= set(means.inventory.nodes)
 
 
 # ---------------------------------------------------------------- outcomes
@@ -357,6 +399,23 @@ def test_a_node_keeps_what_this_is_and_whose() -> None:
     )
 
 
+HERE_NODES = [("partition", "alpha", "psi"), ("partition", "psi,gamma", "alpha"), ("block", "alpha", "psi", "all")]
+
+
+@pytest.mark.parametrize("words", HERE_NODES)
+def test_nobody_cuts_the_branch_that_they_sit_on(
+    means: Means, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    kind, *arguments = words
+    fault = FAULTS[kind].make(arguments)
+    admit(fault, means)
+    monkeypatch.setattr("cluster.here.node", lambda inventory: inventory.node("psi"))
+    with pytest.raises(Refused, match=f"{kind}: this machine is psi, .*from another machine"):
+        admit(fault, means)
+    admit(FAULTS["block"].make(["alpha", "psi", "vrrp"]), means)
+    admit(FAULTS["partition"].make(["alpha", "beta"]), means)
+
+
 # ---------------------------------------------------------------- the command line
 
 
@@ -383,6 +442,27 @@ def test_an_unknown_node_is_told_before_anything_is_needed() -> None:
     assert "no node named nobody; known: omega" in done.stderr and done.stderr.count("\n") == 1
     told = json.loads(done.stdout)
     assert (told["verdict"], told["claims"], told["run"]) == (None, [], None)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("fill", "", "/tmp"), ""),
+        (("delay", "alpha,beta", "5"), "alpha,beta"),
+        (("block", "alpha", "beta,gamma", "all"), "beta,gamma"),
+        (("block", "alpha", "", "all"), ""),
+        (("partition", "alpha", "beta,bet"), "bet"),
+        (("boot", ""), ""),
+    ],
+)
+def test_a_word_that_is_no_node_is_told_before_anything_is_done(words: tuple[str, ...], name: str) -> None:
+    more = () if words[0] == "boot" else ("--dry-run",)
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos", *words, *more],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and f"no node named {name}; known: omega" in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_list_names_every_fault_and_claim() -> None:

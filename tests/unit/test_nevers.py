@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,12 @@ def test_a_story_is_read_whole_before_anything_is_done(tmp_path: Path) -> None:
         ("{fault: kill alfa}", "step 1: inventory.yaml: no node named alfa"),
         ("{fault: 'partition alpha,bet gamma'}", "no node named bet"),
         ("{fault: kill alpha, for: 6}", "step 1: 6 has no unit"),
+        ("{fault: kill alpha, for: 0s}", "step 1: kill: it cannot last 0 s; write more than nothing"),
+        ("{fault: kill alpha, for: 2023-99-99}", "story.yaml: cannot be read as a story: month must be in 1..12"),
+        ("{fault: hang alpha, for: 2h}", "step 1: hang: it lasts 60 s at most; name a shorter time"),
+        ("{fault: rogue omega}", "step 1: rogue: omega is a router"),
+        ("{fault: wake gamma}", "step 1: wake: gamma is no router"),
+        ("{fault: 'block alpha beta,gamma all'}", "step 1: inventory.yaml: no node named beta,gamma"),
         ("{wait: happy}", "step 1: 'happy' cannot be waited for; known: healthy, answers NODE"),
         ("{wait: owner}", "'owner' cannot be waited for"),
         ("{fault: kill alpha, wait: healthy}", "step 1: a step is"),
@@ -301,12 +308,33 @@ def test_a_step_that_cannot_be_is_told_with_its_number(tmp_path: Path, step: str
 
 
 def test_what_a_run_did_is_known_from_its_record(tmp_path: Path) -> None:
+    inventory = load(ROOT / "inventory.yaml")
     recorder = Recorder.start(tmp_path, "chaos", {"fault": data(PowerOff("alpha")), "hold_s": 2.5})
     recorder.finish()
-    assert story.of_run(recorder.folder) == (story.Do(PowerOff("alpha"), 2.5),)
+    assert story.of_run(recorder.folder, inventory) == (story.Do(PowerOff("alpha"), 2.5),)
     specs = Recorder.start(tmp_path, "specs", {})
     specs.finish()
     with pytest.raises(InputError, match="a run of kind specs made no fault"):
-        story.of_run(specs.folder)
+        story.of_run(specs.folder, inventory)
     with pytest.raises(InputError, match="no recorded run"):
-        story.of_run(tmp_path / "nowhere")
+        story.of_run(tmp_path / "nowhere", inventory)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ([], "run.json: this is no description of a run"),
+        ({"fault": "x", "hold_s": 2.5}, "run.json: fault: 'x' is no fault"),
+        ({"fault": {"fault": "melt"}, "hold_s": 2.5}, "run.json: a fault that is not known here"),
+        ({"fault": data(PowerOff("omikron")), "hold_s": 2.5}, "run.json: inventory.yaml: no node named omikron"),
+        ({"fault": data(PowerOff("alpha")), "hold_s": "x"}, "run.json: hold_s: 'x' is no number of seconds"),
+        ({"fault": data(PowerOff("alpha")), "hold_s": None}, "run.json: hold_s: None is no number of seconds"),
+        ({"fault": data(PowerOff("alpha")), "hold_s": -5}, "run.json: kill: it cannot last -5 s"),
+        ({"fault": data(PowerOff("alpha")), "hold_s": 2.5, "status": "refused"}, "this run was refused"),
+    ],
+)
+def test_a_run_that_cannot_be_done_again_is_told(tmp_path: Path, told: Any, words: str) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(told))
+    with pytest.raises(InputError) as error:
+        story.of_run(tmp_path, load(ROOT / "inventory.yaml"))
+    assert words in str(error.value) and str(tmp_path) in str(error.value) and "\n" not in str(error.value)
