@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from chaos.faults.on_node import left_on
 from cluster.errors import ClusterError, Refused
 from cluster.health import Check, Health
 from cluster.inventory import Inventory
+from cluster.node import Fleet, Node
+
+ANSWERS_S = 2.0
+"""How long a connection may take to a node that is asked what faults have left on it: less than the other checks do."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,32 @@ def look(health: Health, losing: Iterable[str]) -> Proof:
     because a fault in something already broken measures nothing.
     """
     names = tuple(losing)
-    checks = (*spread(health.inventory, names), *health.look(dict.fromkeys([*health.pair, *names])))
-    return Proof(names, (*checks, *_left(health, names)))
+    with ThreadPoolExecutor(1) as aside:
+        faults = aside.submit(in_place, health.fleet)
+        checks = (*spread(health.inventory, names), *health.look(dict.fromkeys([*health.pair, *names])))
+        return Proof(names, (*checks, *_left(health, names), *faults.result()))
+
+
+def in_place(fleet: Fleet) -> tuple[Check, ...]:
+    """What faults have left on nodes, whoever made them: the journal knows those of this machine only.
+
+    A node that does not answer at once keeps nothing from being tried, and is passed over.
+    """
+
+    def found(node: Node) -> tuple[str, ...]:
+        try:
+            node.connect(ANSWERS_S)
+        except ClusterError:
+            return ()
+        return left_on(node)
+
+    def check(name: str, said: tuple[str, ...] | ClusterError) -> Check:
+        if isinstance(said, ClusterError):
+            return Check("faults", name, False, str(said))
+        told = f"left by a fault: {', '.join(said)}; run: python -m chaos heal" if said else "none"
+        return Check("faults", name, not said, told)
+
+    return tuple(check(name, said) for name, said in fleet.each(found).items())
 
 
 def spread(inventory: Inventory, names: tuple[str, ...]) -> tuple[Check, ...]:

@@ -73,7 +73,7 @@ if command -v tc >/dev/null; then tc qdisc show | grep -w netem || true; fi
 echo "$addresses" | cut -d' ' -f2-7
 echo "$processes" | awk '$1 ~ /^T/ && $2 ~ /[.]service$/ {{ print $2 " stands still" }}'
 echo "$workers" | cut -d' ' -f1
-echo "$timers" | cut -d' ' -f1
+echo "$timers" | awk 'NF {{ $2 = $3 = $4 = ""; print }}'
 """
 
 
