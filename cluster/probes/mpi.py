@@ -92,9 +92,10 @@ def run(
 
 
 def why(err: bytes) -> str:
-    """The first line of what mpiexec, ssh and the processes said: what comes later follows from it."""
+    """The first line with a word in it that mpiexec, ssh and the processes said: what comes later follows from it."""
     lines = [line.strip() for line in err.decode("utf-8", "replace").splitlines() if line.strip()]
-    return lines[0][:200] if lines else "it said nothing"
+    worded = (line.strip("@ ") for line in lines if any(map(str.isalpha, line)))  # ssh frames its warnings with @
+    return next(worded, lines[0])[:200] if lines else "it said nothing"
 
 
 def parse(text: str) -> Job:

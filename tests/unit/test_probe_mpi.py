@@ -38,6 +38,8 @@ def test_a_job_ends_before_who_waits_for_it() -> None:
     [
         (b"", "it said nothing"),
         (b"\n  Permission denied (publickey).\r\nmore\n", "Permission denied (publickey)."),
+        (b"@@@@@@\n@  WARNING: UNPROTECTED PRIVATE KEY FILE!  @\n@@@@@@\n", "WARNING: UNPROTECTED PRIVATE KEY FILE!"),
+        (b"----\n\n====\n", "----"),
         (b"\xff" * 300, "\N{REPLACEMENT CHARACTER}" * 200),
     ],
 )
