@@ -18,7 +18,7 @@ import pytest
 
 from chaos.faults import Fault, Hang, PowerOff, Stop
 from chaos.lasting import lasting
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, ProbeFailed
 from cluster.inventory import Inventory
 from cluster.node import Fleet, Node, Result
 from cluster.probes import mpi
@@ -108,10 +108,14 @@ def play(scene: Scene, inventory: Inventory, fleet: Fleet) -> Seen:
         )
 
         def begin(line: str) -> None:
-            """The guard has looked: the next thing to happen is the fault."""
-            if not began and not scene.first:
+            """The guard has looked: the next thing to happen is the fault, under which the job must run."""
+            if line != faults[0].title:
+                return
+            if not scene.first:
                 began.append(pool.submit(build, starter, user))
                 until(lambda: compiling(starter), deadline=BEGIN_S, what="the build")
+            if job.done():
+                raise ProbeFailed(f"the job was over before {victim} was {scene.name}: {end(job)}", reason="over")
 
         faults = scene.faults(victim)
         with lasting(inventory, fleet, *faults, command=f"spec: a compute node is {scene.name}", say=begin):
@@ -140,6 +144,12 @@ def outcome(job: Future[Result], seconds: float) -> Result | ClusterError:
         return job.result(seconds)
     except ClusterError as error:
         return error
+
+
+def end(job: Future[Result]) -> str:
+    """How a job that is over ended."""
+    done = outcome(job, 0)
+    return f"exit code {done.code}: {mpi.why(done.err)}" if isinstance(done, Result) else str(done)
 
 
 def next_job(inventory: Inventory, starter: Node, victim: str, nodes: int) -> mpi.Job | ClusterError:

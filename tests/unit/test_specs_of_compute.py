@@ -1,0 +1,88 @@
+"""Specs about jobs and builds judge right what a lab rarely shows, and the shell they are made of says what it did."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from cluster.errors import ClusterError, ProbeFailed
+from cluster.inventory import Inventory, load
+from cluster.node import Fleet, Node, Result
+from specs.compute import test_losing_a_node as losing
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = ROOT / "provision" / "compute"
+INVENTORY = load()
+NAMES = [node.name for node in INVENTORY.group("compute")]
+DELTA = cast(Node, SimpleNamespace(name="delta"))
+
+
+def red(spec: Callable[..., object], *arguments: Any) -> str:
+    """What a spec complains of, in one line."""
+    with pytest.raises((AssertionError, ClusterError, pytest.fail.Exception)) as caught:
+        spec(*arguments)
+    return str(caught.value).splitlines()[0]
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    """A shell script that is found instead of the real program."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def ours(template: str, folder: Path, **paths: Path) -> Path:
+    """A script as on a node, with files of a folder in the place of the node's."""
+    text = (TEMPLATES / template).read_text().replace("{{ managed }}", "made by a test")
+    for old, new in paths.items():
+        text = text.replace({"hosts": "/etc/distcc/hosts"}[old], str(new))
+    path = folder / template.removesuffix(".j2")
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def run(folder: Path, *words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run something that finds the programs of `folder` first."""
+    path = {"PATH": f"{folder}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+    return subprocess.run(
+        [str(word) for word in words], env={**path, **environment}, capture_output=True, text=True, timeout=30
+    )
+
+
+# ---------------------------------------------------------------- a job that is over too soon
+
+
+@pytest.mark.parametrize("scene", [losing.LOST, losing.FIRST, losing.STOPPED], ids=lambda scene: scene.name)
+def test_a_job_that_was_over_before_the_fault_proves_nothing(
+    scene: losing.Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applied: list[str] = []
+
+    @contextmanager
+    def lasting(
+        inventory: Inventory, fleet: Fleet, *faults: Any, command: str, say: Callable[[str], None]
+    ) -> Iterator[None]:
+        for fault in faults:
+            say(fault.title)
+            applied.append(fault.title)
+        yield
+
+    def ran(words: object, **_: object) -> Result:
+        if isinstance(words, list) and "timeout" in words:
+            return Result((), 255, b"", b"@@@@@@\nmpiuser@zeta: Permission denied (publickey).\n", 0.1)
+        return Result((), 0, b"/tmp/herd.abc/work_1.o" if "ls" in str(words) else b"", b"", 0.1)
+
+    monkeypatch.setattr(losing, "lasting", lasting)
+    monkeypatch.setattr(losing, "build", lambda node, user: Result((), 0, b"", b"", 1.0))
+    fleet = cast(Fleet, {name: SimpleNamespace(name=name, run=ran) for name in NAMES})
+    with pytest.raises(ProbeFailed, match=r"over before .* exit code 255: mpiuser@zeta: Permission denied"):
+        losing.play(scene, INVENTORY, fleet)
+    assert not applied
