@@ -200,7 +200,7 @@ LINES = {
     "mpi-user": Line("Jobs get from each node to the others by a key that nobody else reads.", "ours"),
     "mpi-placement": Line("A job over all nodes places its processes as the host file says.", "mpiexec(1), -f"),
     "mpi-result": Line("It computes results that are known beforehand, collective and from one to one.", "ours"),
-    "mpi-pairs": Line("Latency and bandwidth of pairs of nodes are measured, and compared with the last run.", "ours"),
+    "mpi-pairs": Line("Latency and bandwidth of pairs of nodes are measured, and compared with the last run that was well.", "ours"),
     "mpi-versions": Line("All nodes have the same MPICH, and all of its libraries.", "ours"),
     "mpi-abort": Line(
         "A node that is lost or stands still under a job aborts it in time, and leaves no process anywhere.",

@@ -1,4 +1,4 @@
-"""What the run before measured between two nodes: read from its record, which may not be there."""
+"""What the last run that was well measured between two nodes: read from its record, which may not be there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class Earlier:
 
 
 def earlier(inventory: Inventory, ids: str) -> Earlier | None:
-    """What the last run that measured this pair (the end of the spec's id) recorded; None where there is none."""
+    """What this pair (the end of the spec's id) was like in the last run that found it well; None where there is none.
+
+    A run that failed passes on what it was compared with, so that what stays slow stays red.
+    """
     return _measured(inventory.root / "reports" / "runs").get(f"{SPEC}{ids}")
 
 
@@ -34,7 +37,7 @@ def _measured(runs: Path) -> dict[str, Earlier]:
     folders = sorted(runs.glob("*-specs"), reverse=True) if runs.is_dir() else []
     for folder in folders[:RUNS]:
         events = folder / "events.jsonl"
-        if found or not events.exists():
+        if not events.exists():
             continue
         for line in events.read_text(encoding="utf-8").splitlines():
             if SPEC in line:
@@ -45,8 +48,9 @@ def _measured(runs: Path) -> dict[str, Earlier]:
 def _take(line: str, found: dict[str, Earlier]) -> None:
     try:
         event = json.loads(line)
-        one = Earlier(float(event["measured"]["latency_us"]), float(event["measured"]["bandwidth_mb_s"]))
+        end = "" if event["outcome"] == "passed" else "_before"
+        one = Earlier(*(float(event["measured"][name + end]) for name in ("latency_us", "bandwidth_mb_s")))
     except (ValueError, KeyError, TypeError):  # cut short, or a spec that measured nothing
         return
     if one.latency_us > 0 and one.bandwidth_mb_s > 0:
-        found[str(event["test"])] = one
+        found.setdefault(str(event["test"]), one)  # the newest run is read first

@@ -182,7 +182,7 @@ def test_all_pairs_are_measured(inventory: Inventory, fleet: Fleet, record_prope
 def judge(
     pairs: list[mpi.Pair], who: str, before: Earlier | None, record_property: Note, again: Callable[[], list[mpi.Pair]]
 ) -> None:
-    """Note what was measured, beside what it was in the run before; only what is far off is a finding.
+    """Note what was measured, beside what it was when it was last well; only what is far off is a finding.
 
     What is far off is looked at `again`, without other pairs: what it was in its best moment is what counts.
     """

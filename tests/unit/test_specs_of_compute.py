@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 from cluster.errors import ClusterError, ProbeFailed
 from cluster.inventory import Inventory, load
 from cluster.node import Fleet, Node, Result
+from specs.compute import previous
 from specs.compute import test_losing_a_node as losing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +57,50 @@ def run(folder: Path, *words: str | Path, **environment: str) -> subprocess.Comp
     return subprocess.run(
         [str(word) for word in words], env={**path, **environment}, capture_output=True, text=True, timeout=30
     )
+
+
+# ---------------------------------------------------------------- what a pair was like before
+
+
+def event(latency: float, outcome: str = "passed", pair: str = "gamma-delta", before: float | None = None) -> str:
+    measured = {"latency_us": str(latency), "bandwidth_mb_s": "800.0"}
+    if before is not None:
+        measured |= {"latency_us_before": str(before), "bandwidth_mb_s_before": "800.0"}
+    return json.dumps({"test": f"{previous.SPEC}[{pair}]", "outcome": outcome, "measured": measured})
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Callable[..., float | None]:
+    """How late a pair was in the runs before, given their events, the newest run last."""
+
+    def latency(*runs: tuple[str, ...], pair: str = "gamma-delta") -> float | None:
+        for n, lines in enumerate(runs):
+            folder = tmp_path / "reports" / "runs" / f"{n:02}-specs"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "events.jsonl").write_text("\n".join(lines))
+        previous._measured.cache_clear()
+        found = previous.earlier(cast(Inventory, SimpleNamespace(root=tmp_path)), f"[{pair}]")
+        return None if found is None else found.latency_us
+
+    return latency
+
+
+def test_a_pair_is_compared_with_the_last_run_that_was_well(earlier: Callable[..., float | None]) -> None:
+    assert earlier((event(70.0),), (event(80.0),)) == 80.0
+    assert earlier((event(70.0),), (event(7000.0, "failed"),), (event(7100.0, "failed"),)) == 70.0
+    assert earlier((event(70.0, "failed"),), ('{"cut',)) is None
+
+
+def test_what_a_failed_run_was_compared_with_is_not_forgotten(earlier: Callable[..., float | None]) -> None:
+    """However many runs fail: else what stays slow would be green once the last good run is too long ago."""
+    bad = (event(7000.0, "failed", before=70.0),)
+    assert earlier((event(70.0),), *[bad] * (previous.RUNS + 2)) == 70.0
+
+
+def test_a_run_of_one_pair_leaves_the_others_theirs(earlier: Callable[..., float | None]) -> None:
+    runs = (event(70.0), event(90.0, pair="delta-epsilon")), (event(75.0),)
+    assert earlier(*runs) == 75.0
+    assert earlier(*runs, pair="delta-epsilon") == 90.0
 
 
 # ---------------------------------------------------------------- a job that is over too soon
