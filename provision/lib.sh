@@ -153,13 +153,30 @@ ensure_group() {
   [ -n "$CHECK" ] || groupadd --system "$1"
 }
 
-# ensure_user NAME OPTION...: the options are those of useradd(8), for a user that is not there yet.
+# ensure_user NAME OPTION...: the options are those of useradd(8), for a user that is not there yet; of one that is,
+# --home-dir and --shell are made what they say.  A home that is left stays where it is.
 ensure_user() {
-  local name=$1
+  local name=$1 entry
   shift
-  getent passwd "$name" >/dev/null && return
-  changed "user $name"
-  [ -n "$CHECK" ] || useradd "$@" "$name"
+  if ! entry=$(getent passwd "$name"); then
+    changed "user $name"
+    [ -n "$CHECK" ] || useradd "$@" "$name"
+    return 0
+  fi
+  while (($#)); do
+    case $1 in
+      --home-dir) ensure_field "$name" home "$(cut -d: -f6 <<<"$entry")" "$2" -d ;;
+      --shell) ensure_field "$name" shell "$(cut -d: -f7 <<<"$entry")" "$2" -s ;;
+    esac
+    shift
+  done
+}
+
+# ensure_field USER WHAT IS WANTED OPTION: what is not as wanted is changed with this option of usermod(8).
+ensure_field() {
+  [ "$3" != "$4" ] || return 0
+  changed "user $1: $2 $4, not ${3:-none}"
+  [ -n "$CHECK" ] || usermod "$5" "$4" "$1"
 }
 
 # ensure_member USER GROUP

@@ -4,7 +4,7 @@
 . "${BASH_SOURCE[0]%/*}/../lib.sh"
 
 ensure_group "$SSH_GROUP"
-ensure_user "$CLUSTER_USER" --create-home --shell /bin/bash --user-group
+ensure_user "$CLUSTER_USER" --create-home --home-dir "/home/$CLUSTER_USER" --shell /bin/bash --user-group
 
 home=$(getent passwd "$LOGIN" | cut -d: -f6)
 ensure_dir "$home/.ssh" 0700 "$LOGIN:$LOGIN"

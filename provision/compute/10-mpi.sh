@@ -3,7 +3,7 @@
 # Takes its values and files from the bundle it lies in; see lib.sh for how to run it by hand.
 . "${BASH_SOURCE[0]%/*}/../lib.sh"
 
-ensure_user "$MPI_USER" --create-home --shell /bin/bash --user-group
+ensure_user "$MPI_USER" --create-home --home-dir "/home/$MPI_USER" --shell /bin/bash --user-group
 ensure_member "$MPI_USER" "$SSH_GROUP"
 home=$(getent passwd "$MPI_USER" | cut -d: -f6) || home=/home/$MPI_USER    # with --check it may not be there yet
 ensure_dir "$home" 0700 "$MPI_USER:$MPI_USER"

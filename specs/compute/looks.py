@@ -36,6 +36,7 @@ section hosts; grep -v '^#' /opt/hpc/mpi-hosts
 section known; grep -v '^#' $home/.ssh/known_hosts
 section certificate; cat $home/.ssh/id_ed25519-cert.pub
 section user; id -nG {user}
+section account; getent passwd {user} | cut -d: -f6,7
 section modes; stat -c '%n %a %U' $home $home/.ssh $home/.ssh/id_ed25519 $home/.ssh/id_ed25519-cert.pub
 section hop; runuser -u {user} -- timeout 20 ssh {next} hostname
 section herd; grep -v '^#' /etc/distcc/hosts

@@ -37,9 +37,11 @@ def herd(node: Node, herds: dict[str, Herd | ClusterError]) -> Herd:
 
 @pytest.mark.semantics("mpi-user")
 def test_the_user_of_jobs_may_log_in(node: Node, herd: Herd, inventory: Inventory) -> None:
+    user, wanted = inventory.mpi.user, inventory.users.ssh_group
     groups = " ".join(herd.lines("user")).split()
-    wanted = inventory.users.ssh_group
-    assert wanted in groups, f"{node.name}: {inventory.mpi.user} is not in group {wanted}, but in {groups}"
+    assert wanted in groups, f"{node.name}: {user} is not in group {wanted}, but in {' '.join(groups) or 'none'}"
+    account, ours = " ".join(herd.lines("account")), f"/home/{user}:/bin/bash"
+    assert account == ours, f"{node.name}: {user} has {account or 'nothing'} as home and shell, not {ours}"
 
 
 @pytest.mark.semantics("mpi-user")

@@ -182,6 +182,32 @@ def test_ensure_words_adds_to_the_one_line_what_it_lacks(bench: Bench) -> None:
     assert [path.name for path in bench.etc.iterdir()] == ["cmdline.txt"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "does"),
+    [
+        ("", ["user u", "useradd --system --home-dir /srv/u --shell /bin/sh u"]),
+        ("u:x:9:9::/srv/u:/bin/sh", []),
+        ("u:x:9:9::/srv/u:/usr/sbin/nologin", ["user u: shell /bin/sh, not /usr/sbin/nologin", "usermod -s /bin/sh u"]),
+        ("u:x:9:9::/gone:/bin/sh", ["user u: home /srv/u, not /gone", "usermod -d /srv/u u"]),
+        ("u:x:9:9:::", ["user u: home /srv/u, not none", "user u: shell /bin/sh, not none",
+                        "usermod -d /srv/u u", "usermod -s /bin/sh u"]),
+    ],
+)  # fmt: skip
+def test_ensure_user_makes_and_mends(bench: Bench, entry: str, does: list[str]) -> None:
+    (bench.folder / "bin" / "getent").write_text(f"#!/bin/sh\n[ -n '{entry}' ] && echo '{entry}' || exit 2\n")
+    for name in ("useradd", "usermod"):
+        (bench.folder / "bin" / name).write_text(f'#!/bin/sh\necho "{name} $*" >>"$ETC/done"\n')
+    for name in ("getent", "useradd", "usermod"):
+        (bench.folder / "bin" / name).chmod(0o755)
+    text = "ensure_user u --system --home-dir /srv/u --shell /bin/sh\n"
+    wanted = [one for one in does if one.startswith("user ")]
+    assert said(bench.step(text, check=True)) == [f"would change: {one}" for one in wanted]
+    assert not (bench.etc / "done").exists()
+    assert said(bench.step(text)) == [f"change: {one}" for one in wanted]
+    did = (bench.etc / "done").read_text().splitlines() if does else []
+    assert did == does[len(wanted) :]
+
+
 def test_ensure_dir_and_link(bench: Bench) -> None:
     text = 'ensure_dir "$ETC/d" 0750 "$ME"\nensure_link there "$ETC/l"\n'
     assert said(bench.step(text, check=True)) == [

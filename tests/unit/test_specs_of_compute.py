@@ -18,6 +18,7 @@ from cluster.inventory import Inventory, load
 from cluster.node import Fleet, Node, Result
 from specs.compute import previous
 from specs.compute import test_losing_a_node as losing
+from specs.compute import test_mpi as mpi_specs
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "provision" / "compute"
@@ -101,6 +102,38 @@ def test_a_run_of_one_pair_leaves_the_others_theirs(earlier: Callable[..., float
     runs = (event(70.0), event(90.0, pair="delta-epsilon")), (event(75.0),)
     assert earlier(*runs) == 75.0
     assert earlier(*runs, pair="delta-epsilon") == 90.0
+
+
+# ---------------------------------------------------------------- the user of jobs
+
+
+@pytest.mark.parametrize(
+    ("user", "account", "says"),
+    [
+        ("mpiuser sshusers", "/home/mpiuser:/bin/bash", None),
+        ("mpiuser", "/home/mpiuser:/bin/bash", "delta: mpiuser is not in group sshusers, but in mpiuser"),
+        ("mpiuser sshusers", "/home/mpiuser:/usr/sbin/nologin",
+         "delta: mpiuser has /home/mpiuser:/usr/sbin/nologin as home and shell, not /home/mpiuser:/bin/bash"),
+        ("mpiuser sshusers", "/nowhere:/bin/bash", "delta: mpiuser has /nowhere:/bin/bash as home and shell"),
+        ("mpiuser sshusers", "", "delta: mpiuser has nothing as home and shell"),
+    ],
+)  # fmt: skip
+def test_who_may_log_in_has_a_shell_and_a_home(user: str, account: str, says: str | None) -> None:
+    herd = said(user=user, account=account)
+    if says is None:
+        mpi_specs.test_the_user_of_jobs_may_log_in(DELTA, herd, INVENTORY)
+    else:
+        assert says in red(mpi_specs.test_the_user_of_jobs_may_log_in, DELTA, herd, INVENTORY)
+
+
+@pytest.mark.parametrize("code", [0, 1, 255])
+def test_a_node_on_which_a_job_cannot_begin_is_named(code: int, tmp_path: Path) -> None:
+    program(tmp_path / "bin", "ssh", f"exit {code}")
+    script = ours("mpi-ssh.j2", tmp_path)
+    # mpiexec, which is its parent, is told to end: a shell that does not mind.
+    done = run(tmp_path / "bin", "sh", "-c", f"trap : INT; {script} -x delta hydra_pmi_proxy; exit $?")
+    assert done.returncode == code
+    assert ("delta" in done.stderr) == (code != 0), done.stderr
 
 
 # ---------------------------------------------------------------- a job that is over too soon
