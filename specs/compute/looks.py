@@ -23,9 +23,31 @@ NODE_S = 2.0  # and for each node, where they are many: their containers share t
 MANY = 64  # processes: each makes connections to the others, so a job's beginning grows with the square of them
 SECTION = "\x1e"
 
-# One command for each node.  $1 is the node that compiles for this one; its own loopback is a stranger to distccd.  The
-# daemon's children are left out: each of them becomes a compiler sooner or later.
-HERD = r"""
+# compile HOST THEN: the last line is the exit code of distcc, which compiles on this host only, or of what is then done
+# with it; or `local:` and what fails on the asking node itself, whose fault it is.
+COMPILE = r"""
+compile() {{
+  here=$(runuser -u {user} -- mktemp -d) || {{ echo "local: there is no folder to compile in"; return; }}
+  runuser -u {user} -- sh -c 'ours() {{ echo "local: $*"; exit; }}
+    cd "$1" || ours "there is no folder to compile in"
+    cat >one.c <<END || ours "the source cannot be written"
+#include <stdio.h>
+int main(void) {{ for (int n = 1; ; n++) if (n * n > 2000) return !printf("%d", n); }}
+END
+    command -v distcc >/dev/null || ours "there is no distcc"
+    gcc -E one.c -o one.i || ours "gcc does not preprocess"
+    export DISTCC_DIR="$1" DISTCC_HOSTS="$2" DISTCC_FALLBACK=0 DISTCC_IO_TIMEOUT=15
+    timeout 20 distcc gcc -c one.c -o one.o && eval "$3"
+    code=$?; echo; echo "exit $code"' sh "$here" "$1" "$2"
+  rm -rf "$here"
+}}
+"""
+
+# One command for each node.  The next one compiles for it; its own loopback is a stranger to its distccd, which hangs
+# up on it: only distccd's log tells that from one that is out of order.  The daemon's children are left out: each of
+# them becomes a compiler sooner or later.
+HERD = (
+    r"""
 exec 2>&1
 section() {{ printf '\036%s\n' "$1"; }}
 home=$(getent passwd {user} | cut -d: -f6)
@@ -41,21 +63,20 @@ section modes; stat -c '%n %a %U' $home $home/.ssh $home/.ssh/id_ed25519 $home/.
 section hop; runuser -u {user} -- timeout 20 ssh {next} hostname
 section herd; grep -v '^#' /etc/distcc/hosts
 section daemon; for p in $(pgrep -P 1 -x distccd); do ps -o user=,ni=,args= -p $p; done
-compile() {{
-  here=$(runuser -u {user} -- mktemp -d)
-  runuser -u {user} -- sh -c 'cd $1; export DISTCC_DIR=$1 DISTCC_HOSTS=$2 DISTCC_FALLBACK=0 DISTCC_IO_TIMEOUT=15
-    cat >one.c <<END
-#include <stdio.h>
-int main(void) {{ for (int n = 1; ; n++) if (n * n > 2000) return !printf("%d", n); }}
-END
-    timeout 20 distcc gcc -c one.c -o one.o && gcc one.o -o one && ./one
-    code=$?; echo; echo "exit $code"' sh "$here" "$1"
-  rm -rf "$here"
-}}
-section alone; compile {address}:{port}/1
-section stranger; compile 127.0.0.1:{port}/1
+"""
+    + COMPILE
+    + r"""
+section alone; compile {address}:{port}/1 "gcc one.o -o one && ./one"
+began=$(date +%s.%N)
+section stranger; compile 127.0.0.1:{port}/1 true
+section denied; n=0
+until journalctl -q -u distcc -o cat --since "@$began" | grep "'127.0.0.1:.* denied by access list"; do
+  n=$((n + 1)); [ "$n" -lt 10 ] || break
+  sleep 0.2
+done
 section end
 """
+)
 NUMBER = "45"  # what the compiled program prints: the first whole number whose square is above 2000
 
 

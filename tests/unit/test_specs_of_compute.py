@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +16,11 @@ import pytest
 from cluster.errors import ClusterError, ProbeFailed
 from cluster.inventory import Inventory, load
 from cluster.node import Fleet, Node, Result
-from specs.compute import previous
+from specs.compute import looks, previous
+from specs.compute import test_distcc as distcc
 from specs.compute import test_losing_a_node as losing
 from specs.compute import test_mpi as mpi_specs
+from specs.compute.looks import Herd
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "provision" / "compute"
@@ -58,6 +60,92 @@ def run(folder: Path, *words: str | Path, **environment: str) -> subprocess.Comp
     return subprocess.run(
         [str(word) for word in words], env={**path, **environment}, capture_output=True, text=True, timeout=30
     )
+
+
+# ---------------------------------------------------------------- a stranger, and one volunteer alone
+
+REFUSED = "distcc[7] (dcc_writex) ERROR: failed to write: Connection reset by peer"
+DENIED = "distccd[9] (dcc_check_client) ERROR: connection from client '127.0.0.1:54644' denied by access list"
+DEAF = "distcc[7] ERROR: nonblocking connect to 127.0.0.1:3632 failed: Connection refused"
+
+
+def said(**sections: str) -> Herd:
+    return Herd("epsilon", {"stranger": "", "denied": "", "alone": "", **sections})
+
+
+def test_a_stranger_that_the_volunteer_says_it_denied_is_refused() -> None:
+    distcc.test_a_stranger_is_refused(DELTA, said(stranger=f"{REFUSED}\n\nexit 116\n", denied=DENIED))
+
+
+@pytest.mark.parametrize(
+    ("stranger", "denied", "says"),
+    [
+        ("exit 0", "", "delta compiles for 127.0.0.1, which is not of the LAN"),
+        ("exit 0", DENIED, "delta compiles for 127.0.0.1"),
+        (f"{DEAF}\nexit 116", "", f"was not tried, because {DEAF}"),
+        (f"{REFUSED}\nexit 116", "", "was not tried, because distcc[7]"),
+        ("full\nlocal: there is no folder", "", "was not tried, because full; local: there is no folder"),
+        ("No space left on device\nexit 1", "", "was not tried, because No space left on device; exit 1"),
+        ("exit 124", "", "was not tried, because exit 124"),
+        ("exit 124", DENIED, "was not tried, because exit 124"),
+        ("", "", "was not tried, because silence"),
+    ],
+)
+def test_only_a_denial_by_the_volunteer_is_a_refusal(stranger: str, denied: str, says: str) -> None:
+    told = red(distcc.test_a_stranger_is_refused, DELTA, said(stranger=stranger, denied=denied))
+    assert says in told and ("compiles for" in told) == ("compiles for" in says)
+
+
+def test_who_cannot_ask_is_blamed_for_it_not_who_is_asked() -> None:
+    herds = {"gamma": said(alone="mktemp: No space left on device\nlocal: there is no folder to compile in\n")}
+    told = red(distcc.test_alone_it_compiles_what_then_runs, DELTA, "gamma", herds)
+    assert told.startswith("gamma could not ask delta: local: there is no folder") and "did not compile" not in told
+    herds = {"gamma": said(alone=f"{DEAF}\nexit 116\n")}
+    assert "delta did not compile for gamma" in red(distcc.test_alone_it_compiles_what_then_runs, DELTA, "gamma", herds)
+
+
+@pytest.fixture
+def compiles(tmp_path: Path) -> Callable[..., list[str]]:
+    """What the shell of a look says when it compiles, with some programs replaced."""
+
+    def ask(then: str = "gcc one.o -o one && ./one", **programs: str) -> list[str]:
+        folder = tmp_path / "bin"
+        program(folder, "runuser", 'shift 3; exec "$@"')
+        program(folder, "distcc", 'exec "$@"')
+        for name, text in programs.items():
+            program(folder, name, text)
+        script = f"exec 2>&1\n{looks.COMPILE.format(user='mpiuser')}\ncompile 192.0.2.1:3632/1 '{then}'"
+        lines = run(folder, "sh", "-c", script).stdout.splitlines()
+        return [line for line in lines if line.strip()]
+
+    return ask
+
+
+def test_what_is_compiled_runs(compiles: Callable[..., list[str]]) -> None:
+    assert compiles() == [looks.NUMBER, "exit 0"]
+    assert compiles("true") == ["exit 0"]
+    assert compiles(distcc="echo no >&2; exit 116") == ["no", "exit 116"]
+
+
+@pytest.mark.parametrize(
+    ("programs", "last"),
+    [
+        ({"mktemp": "echo full >&2; exit 1"}, "local: there is no folder to compile in"),
+        ({"cat": "echo full >&2; exit 1"}, "local: the source cannot be written"),
+        ({"gcc": "echo full >&2; exit 1"}, "local: gcc does not preprocess"),
+    ],
+)
+def test_what_fails_here_stops_it_with_a_word_of_its_own(
+    compiles: Callable[..., list[str]], programs: Mapping[str, str], last: str
+) -> None:
+    assert compiles(**programs) == ["full", last]
+
+
+def test_a_distcc_that_is_not_there_is_our_own_fault(compiles: Callable[..., list[str]], tmp_path: Path) -> None:
+    compiles()
+    (tmp_path / "bin" / "distcc").unlink()
+    script = f"exec 2>&1\n{looks.COMPILE.format(user='mpiuser')}\ncompile 192.0.2.1:3632/1 true"
+    assert run(tmp_path / "bin", "sh", "-c", script).stdout.strip() == "local: there is no distcc"
 
 
 # ---------------------------------------------------------------- what a pair was like before
