@@ -200,7 +200,9 @@ LINES = {
     "mpi-user": Line("Jobs get from each node to the others by a key that nobody else reads.", "ours"),
     "mpi-placement": Line("A job over all nodes places its processes as the host file says.", "mpiexec(1), -f"),
     "mpi-result": Line("It computes results that are known beforehand, collective and from one to one.", "ours"),
-    "mpi-pairs": Line("Latency and bandwidth of pairs of nodes are measured, and compared with the last run that was well.", "ours"),
+    "mpi-pairs": Line(
+        "Latency and bandwidth of pairs of nodes are measured, and compared with the last run that was well.", "ours"
+    ),
     "mpi-versions": Line("All nodes have the same MPICH, and all of its libraries.", "ours"),
     "mpi-abort": Line(
         "A node that is lost or stands still under a job aborts it in time, and leaves no process anywhere.",
@@ -219,7 +221,9 @@ LINES = {
     "distcc-polite": Line(
         "Volunteers compile politely, as many files as declared, without rights.", "distccd(1), --nice"
     ),
-    "distcc-herd": Line("A real build over the whole herd comes to the same program.", "distcc(1), pump(1)"),
+    "distcc-herd": Line(
+        "A real build over the whole herd comes to the same program, each of it compiling a part.", "distcc(1), pump(1)"
+    ),
     "distcc-killed": Line(
         "A volunteer that dies, stops or stands still meanwhile is named, and the build succeeds.", "distcc(1)"
     ),

@@ -153,23 +153,46 @@ def mpi_job(place: Place) -> mpi.Job:
 BUILDS = "/tmp/herd."
 """How the names of folders begin in which a build is made: by them it is seen whether one has begun."""
 
-# A build of our own project: $1 is `herd` (by all nodes) or `alone` (by this one's own compiler).
+# A build of our own project: $1 is `herd` (by all nodes) or `alone` (by this one's own compiler).  Its lines: what the
+# program printed and how long the build took; how many files were compiled; how many of them by whom, a line each.
 BUILD = rf"""
 set -eu
 folder=$(mktemp -d {BUILDS}XXXXXX)
 trap 'rm -rf "$folder"' EXIT
-export DISTCC_DIR="$folder"
+export DISTCC_DIR="$folder" HERD_RECORD="$folder/record"
 /opt/hpc/src/herd-project "$folder"
 cd "$folder"
+: >"$HERD_RECORD"
 began=$(date +%s.%N)
 if [ "$1" = herd ]; then /opt/hpc/bin/herd-make -s; else make -s -j "$(nproc)"; fi
 ended=$(date +%s.%N)
 echo "$(./herd) $(echo "$ended $began" | awk '{{ print $1 - $2 }}')"
+ls -- *.o | wc -l
+sort "$HERD_RECORD" | uniq -c
 """
 BUILD_S = 120.0
 
 
 def build(node: Node, user: str, how: str = "herd") -> Result:
-    """Build our own project on a node; says what the program printed, and how long the build took, s."""
+    """Build our own project on a node; `built` reads what it says."""
     words = ["runuser", "-u", user, "--", "timeout", f"{BUILD_S:g}", "sh", "-c", BUILD, "build", how]
     return node.run(words, sudo=True, deadline=BUILD_S + 10)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build came to: what its program printed, its time, and by which address how many of its files."""
+
+    printed: str
+    seconds: float
+    files: int
+    compiled: Mapping[str, int]
+
+
+def built(text: str) -> Built:
+    """Read what a build says; raises ProbeFailed (`malformed`)."""
+    try:
+        (printed, seconds), (files,), *counts = (line.split() for line in text.splitlines())
+        return Built(printed, float(seconds), int(files), {host: int(count) for count, host in counts})
+    except ValueError as error:
+        raise ProbeFailed(f"a build says what cannot be read: {text[:200]!r}", reason="malformed") from error

@@ -148,6 +148,90 @@ def test_a_distcc_that_is_not_there_is_our_own_fault(compiles: Callable[..., lis
     assert run(tmp_path / "bin", "sh", "-c", script).stdout.strip() == "local: there is no distcc"
 
 
+# ---------------------------------------------------------------- a build by all of them
+
+ADDRESSES = [str(node.address) for node in INVENTORY.group("compute")]
+COUNTS = (16, 14, 12, 7)
+ALONE = "0123456789abcdef 4.5\n49\n"
+TOGETHER = "0123456789abcdef 2.5\n49\n" + "".join(f"   {n} {a}\n" for n, a in zip(COUNTS, ADDRESSES, strict=True))
+
+
+def built(text: str, code: int = 0, err: str = "herd-make: no pump mode\n") -> Result:
+    return Result((), code, text.encode(), err.encode(), 1.0)
+
+
+def judged(alone: Result, together: Result, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    noted: dict[str, object] = {}
+    monkeypatch.setattr(distcc, "build", lambda node, user, how="herd": alone if how == "alone" else together)
+    fleet = cast(Fleet, {name: SimpleNamespace(name=name) for name in NAMES})
+    distcc.test_the_herd_builds_what_one_node_builds(INVENTORY, fleet, noted.__setitem__)
+    return noted
+
+
+def test_a_build_by_all_is_told_by_who_compiled_how_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = judged(built(ALONE), built(TOGETHER), monkeypatch)
+    assert noted["compiled"] == ", ".join(f"{name} {n}" for name, n in zip(NAMES, COUNTS, strict=True))
+    assert noted["speed_up"] == "1.80" and noted["pump_mode"] is False
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ((), f"the herd compiled 0 of 49 files; nothing: {', '.join(NAMES)}"),
+        (tuple(f"16 {a}" for a in ADDRESSES[:3]), f"the herd compiled 48 of 49 files; nothing: {NAMES[3]}"),
+        ((*(f"16 {a}" for a in ADDRESSES[:3]), f"1 {ADDRESSES[3]}"), None),
+        ((f"46 {ADDRESSES[0]}", f"1 {ADDRESSES[1]}", f"2 {ADDRESSES[2]}"), f"49 of 49 files; nothing: {NAMES[3]}"),
+        ((*(f"8 {a}" for a in ADDRESSES), "17 localhost"), "the herd compiled 32 of 49 files; others: localhost 17"),
+    ],
+)
+def test_a_build_that_was_not_distributed_is_none_of_the_herds(
+    lines: tuple[str, ...], says: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = built("0123456789abcdef 2.5\n49\n" + "\n".join(lines))
+    if says is None:
+        judged(built(ALONE), together, monkeypatch)
+    else:
+        assert says in red(judged, built(ALONE), together, monkeypatch)
+
+
+def test_another_program_is_told_before_who_compiled_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "the herd's program prints f" in red(judged, built(ALONE), built("f 2.5\n49\n"), monkeypatch)
+    assert "the herd did not build: no" in red(judged, built(ALONE), built("", 1, "no\n"), monkeypatch)
+
+
+@pytest.fixture
+def herd_cc(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the herd's compiler with a distcc that says and does what it is told."""
+    (tmp_path / "hosts").write_text("# ours\n192.168.10.21:3632/4,cpp,lzo\n192.168.10.22:3632/4,cpp,lzo\n")
+    script = ours("herd-cc.j2", tmp_path, hosts=tmp_path / "hosts")
+
+    def compile(does: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        program(tmp_path / "bin", "distcc", does)
+        return run(tmp_path / "bin", script, "-c", "one.c", **environment)
+
+    return compile
+
+
+def log(*lines: str) -> str:
+    return "\n".join(f"echo 'distcc[7] {line}' >>$DISTCC_LOG" for line in lines)
+
+
+def test_who_compiled_is_written_down_where_it_is_asked_for(
+    herd_cc: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    record = tmp_path / "record"
+    first, second = (f"exec on 192.168.10.2{n}:3632/4,lzo: gcc -c one.c -o one.o" for n in (1, 2))
+    assert herd_cc(log(first), HERD_RECORD=str(record)).returncode == 0
+    other = herd_cc(log(first, "ERROR: nonblocking connect failed", second), HERD_RECORD=str(record))
+    assert other.stderr == "herd-cc: 192.168.10.21 did not compile: nonblocking connect failed\n"
+    assert herd_cc(log("exec on localhost: gcc -march=native"), HERD_RECORD=str(record)).returncode == 0
+    assert record.read_text().splitlines() == ["192.168.10.21", "192.168.10.22", "localhost"]
+    assert herd_cc(log(first) + "\nexit 1", HERD_RECORD=str(record)).returncode == 1  # an error in the source
+    assert herd_cc(log(first) + "\nexit 116", HERD_RECORD=str(record)).returncode == 116
+    assert herd_cc(log(first)).returncode == 0
+    assert len(record.read_text().splitlines()) == 3
+
+
 # ---------------------------------------------------------------- what a pair was like before
 
 
