@@ -87,6 +87,7 @@ END
                 do="systemctl stop distcc", undo="systemctl start distcc",
                 red={
                     f"{DISTCC}alone_it_compiles_what_then_runs[delta-gamma]": "delta did not compile for gamma",
+                    f"{DISTCC}a_stranger_is_refused[delta]": "delta: whether a stranger is refused was not tried",
                     f"{DISTCC}it_is_polite_and_has_no_rights[delta]": "delta: no distccd runs",
                 },
             ),
@@ -102,6 +103,21 @@ END
                 },
             ),
             Break(
+                "a volunteer for everybody, where no stranger of its own gets to it", "zeta",
+                do="mkdir -p /run/systemd/system/distcc.service.d; { printf '[Service]\\nExecStart=\\n'; "
+                "systemctl cat distcc | "
+                "sed -n '/^ExecStart=/s|--allow=[^ ]*|--listen=192.168.10.24 --allow=0.0.0.0/0|p'; } "
+                ">/run/systemd/system/distcc.service.d/red.conf; systemctl daemon-reload; systemctl restart distcc",
+                undo="rm -r /run/systemd/system/distcc.service.d; systemctl daemon-reload; systemctl restart distcc",
+                red={f"{DISTCC}a_stranger_is_refused[zeta]": "connect to 127.0.0.1:3632 failed: Connection refused"},
+            ),
+            Break(
+                "a compiler of the herd that asks nobody", "gamma", files=("/opt/hpc/bin/herd-cc",),
+                do="printf '#!/bin/sh\\nexec gcc \"$@\"\\n' >/opt/hpc/bin/herd-cc",
+                red={f"{DISTCC}the_herd_builds_what_one_node_builds":
+                     "the herd compiled 0 of 49 files; nothing: gamma, delta, epsilon, zeta"},
+            ),
+            Break(
                 "another compiler", "zeta", files=("/usr/local/bin/gcc",), do=OTHER_GCC,
                 red={f"{DISTCC}its_compiler_is_that_of_the_others[zeta]": "zeta has the compiler 11.0.0"},
             ),
@@ -111,7 +127,6 @@ END
             ),
         ),
         slow=True,
-        k="not herd_builds",
     ),
     Round(
         "compute: a library is missing",
@@ -123,6 +138,12 @@ END
                 red={f"{DISTCC}the_herd_builds_what_one_node_builds": "the herd did not build"},
             ),
             Break(
+                "a user of jobs without a shell", "delta", files=("/etc/passwd",),
+                do="usermod -s /usr/sbin/nologin mpiuser",
+                red={f"{MPI}the_user_of_jobs_may_log_in[delta]":
+                     "delta: mpiuser has /home/mpiuser:/usr/sbin/nologin as home and shell"},
+            ),
+            Break(
                 "a library is missing", "epsilon",
                 do=f"for f in {LIBRARY}; do mv $f $f.red; done",
                 undo="for f in /usr/lib/*/libmpich.so.12.red; do mv $f ${f%.red}; done",
@@ -130,8 +151,8 @@ END
             ),
         ),
         slow=True,
-        k="library or herd_builds",  # without it a job would wait for its whole time
-        again="library",
+        k="library or herd_builds or may_log_in",  # without the library a job would wait for its whole time
+        again="library or may_log_in",
     ),
     Round(
         "compute: a node is lost, and nobody does what must be done",
