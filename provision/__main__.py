@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from cluster import credentials, journal, power, secrets
 from cluster import inventory as inventories
-from cluster import journal, power, secrets
 from cluster.errors import ClusterError, InputError
 from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory
@@ -38,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
         description="Configure the cluster's nodes.  What is already as it should be is left alone.  Other verbs, each "
         f"with a --help of its own: {', '.join(VERBS)}.",
         epilog="Exit code: 0 done (or nothing to do), 1 a node failed (or --check found something to change), "
-        "2 wrong usage or inventory, 3 refused while a fault is not undone.",
+        "2 wrong usage or inventory, 3 refused while a fault is not undone.  Of rebuild and maintain: 3 also while a "
+        "spec is red, and what chaos says: 1 a claim was broken, 4 inconclusive, 5 not undone.",
     )
     top.add_argument(
         "target", nargs="*", metavar="[rebuild|maintain] all|GROUP|NODE",
@@ -71,16 +72,21 @@ def main(argv: Sequence[str]) -> int:
             room, function = VERBS[argv[0]]
             done: int = getattr(importlib.import_module(room), function)(argv[1:])
             return done
-        options = parser().parse_args(argv)
+        options = parser().parse_intermixed_args(argv)
         inventory = inventories.load(options.inventory, options.profile)
         verb = options.target[0] if options.target[:1] in [[one] for one in maintenance.VERBS] else None
         words = [*(options.target[1:] if verb else options.target), *([options.rolling] if options.rolling else [])]
         names = targets(inventory, words)
         render.check(inventory)
         if verb:
-            maintenance.command(verb, words, names, several=options.rolling is not None)
+            if options.check or options.json or options.bundle is not None:
+                raise InputError(f"{verb}: --check, --json and --bundle are for configuring; leave them out")
+            several = options.rolling is not None
+            maintenance.command(inventory, verb, words, names, several=several, unguarded=options.unguarded)
         elif options.rolling or options.unguarded:
             raise InputError("--rolling and --unguarded go with rebuild or maintain; put it first")
+        elif options.bundle is not None and (options.check or options.json):
+            raise InputError("--bundle: only writes files; leave --check and --json out")
         if options.bundle is not None:
             return write_bundle(inventory, names, options.bundle)
         configured = maintenance.who_know(inventory, names) if verb == "rebuild" else names
@@ -155,22 +161,33 @@ def write_bundle(inventory: Inventory, names: Sequence[str], folder: Path) -> in
     """Write one node's bundle into a new or empty folder that only its owner can read."""
     if len(names) != 1:
         raise InputError(f"--bundle: name one node, not {len(names)}")
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"--bundle: {folder} is not empty; name a new folder")
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(f"--bundle: {folder} is not empty; name a new folder")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     os.umask(0o077)
+    credentials.trusted(inventory)  # an authority that is not here is told before anything is rendered
     node, made = inventory.node(names[0]), secrets.ensure(inventory)
     pins = HostKeys(inventory.state / "known_hosts").pins(node.name, str(node.address))
     seen = next((f"{pin.type} {pin.key}" for pin in pins), None)
     files = render.bundle(inventory, node, made) | signed.files(inventory, node, made, seen)
     files |= harness.files(inventory, node)
-    for path, content in files.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        target.chmod(0o700 if target.suffix == ".sh" else 0o600)
+    try:
+        for path, content in files.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            target.chmod(0o700 if target.suffix == ".sh" else 0o600)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     shell = "sh" if node.name in inventory.routers else "bash"
     print(f"{folder}: copy it to {names[0]}, then run there, as root: {shell} {folder.name}/run.sh --check")
     return 0
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"--bundle: {error.filename or folder}: {error.strerror}; name a new folder where you may write")
 
 
 if __name__ == "__main__":

@@ -62,11 +62,15 @@ def gate(inventory: Inventory) -> None:
     """Raise Refused, naming them, unless every spec is green now."""
     words = [sys.executable, "-m", "pytest", "-q", "--no-report", "-p", "no:cacheprovider", "--tb=no", "specs/"]
     words += [f"--inventory={inventory.path}", f"--profile={inventory.profile}"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=SPECS_S, check=False)
+    try:
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=SPECS_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise Refused(f"refused, the specs did not end within {SPECS_S:g} s; see why: pytest specs/") from None
     if done.returncode:
-        red = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        told = "; ".join(red[:3]) or (done.stderr or done.stdout).strip().splitlines()[-1]
-        raise Refused(f"refused, {len(red)} specs are red: {told}")
+        if red := [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]:
+            raise Refused(f"refused, {len(red)} specs are red: {'; '.join(red[:3])}")
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["they said nothing"]
+        raise Refused(f"refused, the specs ended with exit code {done.returncode}: {said[0]}")
 
 
 def _measured(inventory: Inventory, verb: str, name: str) -> int:
@@ -128,11 +132,19 @@ def reflash(inventory: Inventory, name: str, *, say: Say) -> None:
     say(f"{name}: blank after {time.monotonic() - began:.0f} s; its leases are {'kept' if kept else 'lost'}")
 
 
-def command(verb: str, words: Sequence[str], names: Sequence[str], *, several: bool) -> None:
+def command(
+    inventory: Inventory, verb: str, words: Sequence[str], names: Sequence[str], *, several: bool, unguarded: bool
+) -> None:
     """Look at what was asked for, before anything is done; raises InputError."""
     if not words and verb == "rebuild":
         raise InputError("rebuild: name the node, or --rolling GROUP")
     if verb == "rebuild" and len(names) > 1 and not several:
         raise InputError(
             f"rebuild: {', '.join(words)} are {len(names)} nodes; say --rolling GROUP to rebuild them in turn"
+        )
+    if unguarded and len(names) != 1:
+        raise InputError(f"{verb}: --unguarded is for one node, these are {len(names)}; name one, or leave it out")
+    if verb == "maintain" and names and set(names) <= set(inventory.routers):
+        raise InputError(
+            f"maintain: {', '.join(names)} runs OpenWrt, which is upgraded as a whole, by a new image; name other nodes"
         )

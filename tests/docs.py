@@ -78,10 +78,13 @@ class Rejected(Exception):
 
 def parse(module: str, arguments: list[str]) -> Parsed:
     """What `python -m module` makes of these arguments, with its real parser and nothing done; raises Rejected."""
-    accept = argparse.ArgumentParser.parse_args
+    accept, intermixed = argparse.ArgumentParser.parse_args, argparse.ArgumentParser.parse_intermixed_args
 
     def stop(self: argparse.ArgumentParser, args: list[str] | None = None, namespace: None = None) -> None:
         raise Parsed(self, accept(self, args, namespace))
+
+    def stop_intermixed(self: argparse.ArgumentParser, args: list[str] | None = None, namespace: None = None) -> None:
+        raise Parsed(self, intermixed(self, args, namespace))
 
     def reject(self: argparse.ArgumentParser, message: str) -> None:
         raise Rejected(f"python -m {module} {shlex.join(arguments)}: {message}")
@@ -89,6 +92,7 @@ def parse(module: str, arguments: list[str]) -> Parsed:
     main = importlib.import_module(f"{module}.__main__").main
     with (
         patch.object(argparse.ArgumentParser, "parse_args", stop),
+        patch.object(argparse.ArgumentParser, "parse_intermixed_args", stop_intermixed),
         patch.object(argparse.ArgumentParser, "error", reject),
     ):
         try:
