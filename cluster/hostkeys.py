@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.errors import HostKeyChanged
+from cluster.errors import HostKeyChanged, InputError
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,19 @@ class HostKeys:
                 self._write([line for n, line in enumerate(self.lines(), 1) if n not in gone])
 
     def lines(self) -> list[str]:
-        """The file as it is, line by line."""
+        """The file as it is, line by line; raises InputError where it cannot be read."""
         try:
-            return self.path.read_text(encoding="utf-8").splitlines()
+            data = self.path.read_bytes()
+            return data.decode("utf-8").splitlines()
         except FileNotFoundError:
             return []
+        except UnicodeDecodeError as error:
+            n = data.count(b"\n", 0, error.start) + 1
+            believed = data.split(b"\n")[n - 1].startswith(AUTHORITY.encode())
+            remedy = "correct that line, nodes are believed by it" if believed else "remove it, its node is pinned anew"
+            raise InputError(f"{self.path}:{n}: not text; {remedy}") from error
+        except OSError as error:
+            raise InputError(f"{self.path}: {error.strerror}; make it yours to read and write") from error
 
     def _entries(self) -> Iterator[tuple[frozenset[str], Pin]]:
         for n, line in enumerate(self.lines(), 1):

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
-from cluster import passwords, tls
+from cluster import passwords, revocations, tls
 from cluster.errors import InputError
 from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory
@@ -38,6 +38,7 @@ SSH_KEY, DEPLOYER_KEY = "ssh_key", "deployer_key"
 SSH_AUTHORITY, SSH_CERTIFICATE, BACKUP_PASSPHRASE = "ssh_ca", "ssh_key-cert.pub", "backup_passphrase"
 VRRP_LETTERS = string.ascii_letters + string.digits
 VRRP_LENGTH = 8  # all that keepalived.conf(5) uses of auth_pass
+KEEP_REVOKED = "and do not remove the file: all that is revoked would be let in again"
 HMAC_BYTES = 32  # the output of SHA-256: RFC 8945 section 10 asks for no shorter key
 
 
@@ -107,8 +108,20 @@ class Secrets:
         return self.folder / "revoked"
 
     def revoked(self) -> tuple[str, ...]:
-        """The lines of that file."""
-        return tuple(_read(self.revocations).splitlines()) if self.revocations.exists() else ()
+        """The lines of that file; raises InputError for one that ssh-keygen(1) would not take."""
+        try:
+            lines = self.revocations.read_bytes().splitlines()
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise InputError(f"{self.revocations}: {error.strerror}; make it yours to read, {KEEP_REVOKED}") from error
+        found = []
+        for n, line in enumerate(lines, 1):
+            why = None if line.isascii() else "not plain ASCII text"
+            if why := why or revocations.wrong(line.decode("ascii", "replace")):
+                raise InputError(f"{self.revocations}:{n}: {why}; correct line {n}, {KEEP_REVOKED}")
+            found.append(line.decode("ascii"))
+        return tuple(found)
 
     @property
     def tls_authority(self) -> Path:
@@ -184,8 +197,11 @@ def ensure(inventory: Inventory) -> Secrets:
             if path.exists():
                 _private(path, 0o600, inventory.root)
     except OSError as error:
-        where = error.filename or found.folder
-        raise InputError(f"{where}: {error.strerror}; make it writable for you, or remove it") from error
+        where = Path(error.filename or found.folder)
+        # What is there may be the only copy of an authority: only what cannot be one is to be removed.
+        in_the_way = where in (inventory.state, found.folder) and not where.is_dir()
+        remedy = "a folder belongs here, remove it" if in_the_way else "make it yours to read and write"
+        raise InputError(f"{where}: {error.strerror}; {remedy}") from error
     found.mpi_public()
     found.deployer_public()
     found.vrrp_password()
@@ -244,6 +260,10 @@ MAKERS: Mapping[str, Callable[[Inventory], bytes]] = {
 def _public(path: Path, comment: str = "rpicluster") -> str:
     try:
         key = load_ssh_private_key(path.read_bytes(), password=None)
+    except FileNotFoundError:
+        raise InputError(f"{path}: is not here; {_remedy(path)}") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; make it yours to read and write") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it asks for a password
         raise _unusable(path, "an OpenSSH private key without a password") from error
     return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() + f" {comment}"
@@ -255,11 +275,18 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise _unusable(path, "plain ASCII text") from error
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; it is made again when it is missing") from error
+        raise InputError(f"{path}: {error.strerror}; make it yours to read and write") from error
 
 
 def _unusable(path: Path, wanted: str) -> InputError:
-    return InputError(f"{path}: not {wanted}; remove it to have a new one made, then provision again")
+    return InputError(f"{path}: not {wanted}; {_remedy(path)}")
+
+
+def _remedy(path: Path) -> str:
+    """What to do about a secret that cannot be used: a new one is only made where everybody would believe it."""
+    if path.name == SSH_AUTHORITY or (path.name == SSH_KEY and not path.with_name(SSH_AUTHORITY).exists()):
+        return "put back a copy of it: docs/authority.md"
+    return "remove it to have a new one made, then provision again"
 
 
 def _once(path: Path, make: Callable[[], bytes], root: Path) -> None:

@@ -109,7 +109,8 @@ class Provisioning:
     ) -> None:
         self.inventory, self.secrets, self.check, self.say = inventory, secrets, check, say
         credentials.trusted(inventory)
-        secrets.tls_root()  # an authority that cannot be used is told once, before any node is touched
+        secrets.tls_root()  # what cannot be used is told once, before any node is touched
+        secrets.revoked()
         self.names, self.only = tuple(names), only
         self.pair = (inventory.dhcp.primary, inventory.dhcp.secondary)
         self.fleet = Fleet(inventory)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.errors import HostKeyChanged
+from cluster.errors import HostKeyChanged, InputError
 from cluster.hostkeys import HostKeys, fingerprint, host_pattern
 
 KEY, OTHER = b"\0\0\0\x0bssh-ed25519 one", b"\0\0\0\x0bssh-ed25519 two"
@@ -45,6 +45,29 @@ def test_forget_keeps_every_other_line(tmp_path: Path) -> None:
     keys.forget("alpha", "host-alpha")
     assert keys.path.read_text().startswith(kept)
     assert not keys.pins("alpha", "host-alpha") and len(keys.pins("beta", "host-beta")) == 1
+
+
+@pytest.mark.parametrize(
+    ("junk", "said"),
+    [
+        (b"\x80\x81\xfe\n", r"known_hosts:2: not text; remove it, its node is pinned anew"),
+        (b"@cert-authority \xff\n", r"known_hosts:2: not text; correct that line, nodes are believed by it"),
+        (None, r"known_hosts: Is a directory; make it yours to read and write"),
+    ],
+)
+def test_a_file_that_is_damaged_is_one_line_and_stays(tmp_path: Path, junk: bytes | None, said: str) -> None:
+    keys = HostKeys(tmp_path / "known_hosts")
+    data = b"alpha ssh-ed25519 AAAA\n" + (junk or b"")
+    if junk is None:
+        keys.path.mkdir()
+    else:
+        keys.path.write_bytes(data)
+    looks = (keys.lines, keys.authorities, lambda: keys.forget("alpha", "a"), lambda: keys.trust(["a"], "k x"))
+    for look in (*looks, lambda: keys.verify("beta", "b", "ssh-ed25519", KEY)):
+        with pytest.raises(InputError, match=said) as caught:
+            look()
+        assert "\n" not in str(caught.value)
+    assert junk is None or keys.path.read_bytes() == data
 
 
 def _pin(path: Path, first: int) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import InputError
+from cluster.hostkeys import HostKeys
 from cluster.inventory import Inventory, default_path, parse
 from cluster.secrets import Secrets, ensure
+from provision.order import Provisioning
 
 FILES = (
     "ssh_key",
@@ -124,11 +126,68 @@ def test_a_damaged_secret_is_named_never_replaced_and_never_quoted(
     assert path.read_bytes() == damage
 
 
+def encrypted(path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "secret", "-f", path], check=True, timeout=10)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no secret\n", b"\xff\xfe", None])
+def test_a_damaged_authority_is_never_to_be_removed(inventory: Inventory, damage: bytes | None) -> None:
+    """A new one would be believed by no node."""
+    secrets = ensure(inventory)
+    if damage is None:
+        encrypted(secrets.ssh_authority)
+    else:
+        secrets.ssh_authority.write_bytes(damage)
+    with pytest.raises(InputError, match=r"put back a copy of it: docs/authority\.md") as caught:
+        secrets.ssh_authority_public()
+    assert "remove" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_without_the_authority_the_operators_key_is_not_to_be_removed_either(inventory: Inventory) -> None:
+    secrets = ensure(inventory)
+    HostKeys(inventory.state / "known_hosts").trust(["alpha"], "ssh-ed25519 AAAA")
+    secrets.ssh_authority.unlink()
+    encrypted(secrets.ssh_key)
+    with pytest.raises(InputError, match=r"ssh_key: .*; put back a copy of it: docs/authority.md"):
+        ensure(inventory)
+    with pytest.raises(InputError, match=r"ssh_ca: is not here; put back a copy of it: docs/authority.md"):
+        secrets.ssh_authority_public()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"serial: 5\n# caf\xc3\xa9\n", ":2: not plain ASCII text; correct line 2, and do not remove the file"),
+        (b"serial: 5\nkey: hello world\n", ":2: not a public key of OpenSSH's; correct line 2"),
+        (b"serial: 0\n", ":1: neither a serial"),
+        (b"serial: 99999999999999999999\n", ":1: a serial is a number from 1 to 18446744073709551615; correct line 1"),
+    ],
+)
+def test_a_list_of_what_is_revoked_is_corrected_and_never_removed(inventory: Inventory, text: bytes, said: str) -> None:
+    secrets = ensure(inventory)
+    secrets.revocations.write_bytes(text)
+    with pytest.raises(InputError) as caught:
+        secrets.revoked()
+    assert f"{secrets.revocations}{said}" in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="correct line"):  # before any node is touched
+        Provisioning(inventory, secrets, inventory.nodes, check=False, say=lambda *_: None)
+    assert secrets.revocations.read_bytes() == text
+
+
 def test_a_place_that_cannot_be_used_is_one_clear_line(inventory: Inventory) -> None:
     inventory.state.write_text("a file where the folder should be")
-    with pytest.raises(InputError, match="remove it") as caught:
+    with pytest.raises(InputError, match="a folder belongs here, remove it") as caught:
         ensure(inventory)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ssh_ca", "ssh_key", "mpi_key"])
+def test_a_secret_that_cannot_be_read_is_not_to_be_removed(inventory: Inventory, name: str) -> None:
+    path = ensure(inventory).folder / name
+    path.rename(path.with_name("kept"))
+    path.mkdir()  # root reads everything else
+    with pytest.raises(InputError, match=f"{name}: Is a directory; make it yours to read and write"):
+        ensure(inventory).ssh_authority_public()
 
 
 def test_no_value_is_ever_shown(inventory: Inventory) -> None:
