@@ -38,7 +38,7 @@ Kind = Literal["user", "host"]
 KINDS = {"user": SSHCertificateType.USER, "host": SSHCertificateType.HOST}
 REVOKED_SERIAL = 1  # in every list of what is revoked, so that each node's can be tried at any time
 SIGNED = (Ed25519PublicKey, EllipticCurvePublicKey, RSAPublicKey)  # OpenSSH believes no other, DSA least of all
-FOREVER = 2**64 - 1  # valid_before of a certificate that never ends
+FOREVER = 253_402_300_800  # the year 10000, where calendars end; a certificate that never does says 2**64 - 1
 # What sshd grants without being told: only these, no forwarding of agents or X11 (sshd_config(5)).
 EXTENSIONS = (b"permit-port-forwarding", b"permit-pty")
 
@@ -197,7 +197,7 @@ def fingerprint(public: str) -> str:
 
 def when(seconds: float) -> str:
     """A point in time, UTC, for people."""
-    if seconds >= FOREVER // 2:
+    if seconds >= FOREVER:
         return "for ever"
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 

@@ -13,10 +13,11 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cluster import authority, power, secrets, tls
+from cluster import authority, journal, power, secrets, tls
 from cluster import inventory as inventories
 from cluster.authority import Authority
 from cluster.errors import InputError, NodeError
@@ -53,9 +54,15 @@ def backup(argv: Sequence[str]) -> int:
     folder: Path = inventory.state / "backups" if options.to is None else options.to
     if options.to is not None and not folder.is_dir():
         raise InputError(f"--to: {folder} is no folder; make it, or plug it in")
-    folder.mkdir(mode=0o700, exist_ok=True)
     name = _deployer(inventory).name
     power.enter(inventory)
+    journal.check(inventory.state)
+    try:
+        for one in (inventory.state, folder):
+            one.mkdir(mode=0o700, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"--to: {folder}: {error.strerror}; name a folder where you may write") from error
     with Fleet(inventory) as fleet:
         fleet[name].run([MAKE], sudo=True, deadline=MAKE_S, check=True)
         said = fleet[name].get(f"/opt/cluster/backup/{name}/last-good", sudo=True).decode().splitlines()
@@ -64,8 +71,13 @@ def backup(argv: Sequence[str]) -> int:
     if hashlib.sha256(data).hexdigest() != about["sha256"]:
         raise NodeError(name, f"{about['file']} did not arrive as it was written; try again")
     path = folder / PurePosixPath(about["file"]).name
-    path.touch(mode=0o600)
-    path.write_bytes(data)
+    try:
+        path.touch(mode=0o600)
+        path.write_bytes(data)
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise InputError(f"{path}: {error.strerror}; name another folder with --to") from error
     print(f"{path}: {len(data)} bytes, good; the passphrase is in {inventory.state / 'secrets' / 'backup_passphrase'}")
     return 0
 
@@ -88,6 +100,7 @@ def restore(argv: Sequence[str]) -> int:
         raise InputError(f"restore: {options.node} has no backup; only {node.name} has")
     found = read(inventory, options.file, options.passphrase_file)
     power.enter(inventory)
+    journal.check(inventory.state)
     for name in _put_back(inventory, found):
         print(f"{inventory.state / 'secrets' / name}: was missing, came back from the backup")
 

@@ -135,6 +135,24 @@ def test_a_wrong_passphrase_and_a_cut_file_change_nothing(inventory: Inventory, 
     assert {one.name: one.read_bytes() for one in made.folder.iterdir()} == before
 
 
+def test_nothing_is_put_back_while_a_fault_is_not_undone(tmp_path: Path) -> None:
+    text = default_path().read_text(encoding="utf-8").replace("driver: lab.power", "driver: cluster.power.none")
+    (tmp_path / "inventory.yaml").write_text(text)
+    inventory = parse(text, tmp_path / "inventory.yaml")
+    manifest, files = good(inventory)
+    made = secrets.ensure(inventory)
+    path = encrypted(tmp_path, tar(manifest, files), made.backup_passphrase)
+    made.ssh_authority.unlink()
+    (inventory.state / "journal").mkdir()
+    (inventory.state / "journal" / "kill.json").write_text("cut off")
+    done = subprocess.run(
+        [sys.executable, "-m", "provision", "restore", "psi", str(path), "--inventory", str(inventory.path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3 and "run: python -m chaos heal" in done.stderr, done.stderr
+    assert done.stdout == "" and not made.ssh_authority.exists()
+
+
 def test_an_authority_that_is_over_stops_provisioning_before_any_node_is_touched(inventory: Inventory) -> None:
     made = secrets.ensure(inventory)
     over = inventory.model_copy(update={"authority": inventory.authority.model_copy(update={"root": -60.0})})
