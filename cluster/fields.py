@@ -16,7 +16,8 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
 T = TypeVar("T")
 
-SERVICES = frozenset({"dhcp", "dns", "vip", "ntp", "tftp", "http", "mpi", "distcc", "k3s", "ssh", "tcp"})
+SERVICES = frozenset({"dhcp", "dns", "vip", "ntp", "tftp", "http", "k3s", "tcp"})
+"""The services whose outages something can be claimed about: those that an experiment looks at."""
 FAULTS: Mapping[str, tuple[str, ...]] = {
     "kill": (),
     "reset": (),

@@ -37,6 +37,7 @@ Mistakes = Iterator[tuple[Key, str]]
 
 COMPUTE_GROUP = "compute"  # whose provisioner sets up K3s
 SERVING_GROUP = "lanservices"  # whose provisioner sets up DHCP, DNS, the floating address and NTP
+SSH_PORT = 22  # of fresh nodes, and the one that the harness uses ever after
 DERIVED_NAMES = ("dns1", "dns2", "dgw", "float", "localhost")  # DNS or /etc/hosts give these to something else
 
 
@@ -138,6 +139,10 @@ def _firewall(parts: Parts) -> Mistakes:
         known = {port: name for name, ports in fields.SERVICE_PORTS.items() for port in ports}
         if parts.http is not None:
             known[fields.Opening("tcp", parts.http.port)] = "http"
+        if SSH_PORT not in group.ssh_ports:
+            yield (*key, "ssh_ports"), f"lacks {SSH_PORT}, by which the harness logs in; add it"
+        elif group.system == "openwrt" and group.ssh_ports[0] != SSH_PORT:
+            yield (*key, "ssh_ports"), f"of a router, only the first is opened; put {SSH_PORT} there"
         for n, one in enumerate(group.open):
             if isinstance(one, fields.Opening) and one.protocol == "tcp" and one.port in group.ssh_ports:
                 yield (*key, "open", n), f"{one} is a port of SSH, which is open already; remove it"
@@ -328,6 +333,7 @@ def _claims(parts: Parts) -> Mistakes:
             yield ("claims", n, "losing"), unknown(claim.losing, [*parts.nodes, *sorted(peopled)], "node")
         if claim.peer is not None and claim.peer not in parts.written_nodes:
             yield ("claims", n, "peer"), unknown(claim.peer, parts.nodes, "node")
+        yield from _possible(n, claim, parts)
         yield from _of_k3s(n, claim, parts)
         for name in [one.name for one in claim.each(parts.nodes.values())]:
             if name in seen:
@@ -335,6 +341,22 @@ def _claims(parts: Parts) -> Mistakes:
                 yield ("claims", n), f"claim {name} is already on line {first}; remove one or name it"
                 break
             seen[name] = n
+
+
+def _possible(n: int, claim: ClaimLine, parts: Parts) -> Mistakes:
+    """Only a fault that can be made of each node that is lost can be claimed about."""
+    lost = dict.fromkeys(one.losing for one in claim.each(parts.nodes.values()))
+    known = [parts.nodes[name] for name in lost if name in parts.nodes]
+    systems = {node.name: parts.groups[node.group].system for node in known if node.group in parts.groups}
+    for name, system in systems.items():
+        if claim.fault == "wake" and system != "openwrt":
+            yield ("claims", n, "losing"), f"{name} is no router, and only a router can wake; name one"
+            break
+        if claim.fault == "rogue" and system == "openwrt":
+            yield ("claims", n, "losing"), f"{name} is a router, which cannot be made rogue; write fault: wake"
+            break
+    if claim.peer in lost:
+        yield ("claims", n, "peer"), f"{claim.peer} cannot be parted from itself; name a node that is not lost"
 
 
 def _of_k3s(n: int, claim: ClaimLine, parts: Parts) -> Mistakes:
