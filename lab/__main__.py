@@ -78,9 +78,12 @@ def act(lab: Lab, options: argparse.Namespace) -> int:
                     words = f"{status.name:10} {status.group:12} {status.state:8} {status.address:15} {status.remark}"
                     print(words.rstrip())
         case "exec":
-            return subprocess.run(lab.node(options.node).command(options.command), check=False).returncode
+            node = lab.node(options.node)
+            lab.require()
+            return subprocess.run(node.command(options.command), check=False).returncode
         case "shell":
             node = lab.node(options.node)
+            lab.require()
             login = ["/bin/sh" if node.router else "/bin/bash", "-l"]
             return subprocess.run(node.command(login), check=False).returncode
         case "reflash":
@@ -94,6 +97,7 @@ def act(lab: Lab, options: argparse.Namespace) -> int:
 def logs(lab: Lab, name: str, lines: int) -> int:
     """Print a node's journal, or what it last said on its console when it is off."""
     node = lab.node(name)
+    lab.require()
     if node.leader() is not None:
         log = f"logread | tail -n {lines}" if node.router else f"journalctl --no-pager --lines={lines}"
         return subprocess.run(node.command(["sh", "-c", log]), check=False).returncode

@@ -52,6 +52,9 @@ class Lab:
 
     def __init__(self, inventory: Inventory, say: Say = lambda line: None) -> None:
         self.inventory, self.say = inventory, say
+        for name in (*inventory.nodes, inventory.network.operator.name):
+            if why := network.not_a_port(name):
+                raise InputError(f"{inventory.path.name}: {name}: {why}; the lab cannot have it, choose another name")
         self.site = Site.of(inventory.root)
         self.nodes = {name: VirtualNode(self.site, inventory, name) for name in inventory.nodes}
 
@@ -223,7 +226,7 @@ class Lab:
     def reflash(self, name: str) -> None:
         """Give a node a blank vanilla disk and boot it; its pinned host key is forgotten."""
         node = self.node(name)
-        self._require()
+        self.require()
         trees, packages = self._standing()
         node.create([trees[name]], packages)
         forget_pin(self._pins(), str(self.inventory.nodes[name].address))
@@ -231,12 +234,13 @@ class Lab:
 
     def enter(self) -> None:
         """Move this process to the operator's place on the LAN."""
-        self._require()
+        self.require()
         place = self.inventory.network.operator.name
         if not network.inside(self.site, place):
             network.enter(self.site, place)
 
-    def _require(self) -> None:
+    def require(self) -> None:
+        """Raise InputError where the lab is down."""
         if not self.exists:
             raise InputError("lab: it is down; `python -m lab up` brings it up")
 
@@ -295,7 +299,7 @@ class Lab:
         Every node is shut down in order first, so a snapshot also shows that what was provisioned survives a
         reboot.
         """
-        self._require()
+        self.require()
         (self.site.folder / "provisioned").touch()
         trees, packages = self._standing()
         done = self.site.snapshots / self._key(trees, packages)
@@ -377,10 +381,10 @@ def banner(name: str, address: str, port: int = 22, seconds: float = 0.2) -> str
 def forget_pin(pins: Path, address: str) -> None:
     """Drop a host's pinned key, as `ssh-keygen -R` would: its disk was replaced by our own hand."""
     if pins.exists():
-        lines = pins.read_text().splitlines(keepends=True)
+        lines = pins.read_text(errors="surrogateescape").splitlines(keepends=True)
         kept = [line for line in lines if address not in re.split(r"[, ]", line.split(" ")[0])]
         part = pins.with_name(f".{pins.name}.part")
-        part.write_text("".join(kept))
+        part.write_text("".join(kept), errors="surrogateescape")
         part.replace(pins)
 
 

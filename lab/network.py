@@ -19,6 +19,7 @@ from lab.site import NETNS, Site
 
 SWITCH = "switch"
 BRIDGE = "br0"
+PORT_LENGTH = 15  # of an interface's name: IFNAMSIZ of <linux/if.h>, without the NUL
 _CLONE_NEWNET = 0x40000000
 
 
@@ -33,6 +34,13 @@ def ip(lines: Iterable[str], *, within: str | None = None, force: bool = False) 
     )  # fmt: skip
     if done.returncode and not force:
         raise ClusterError(f"lab: ip: {' '.join(done.stderr.split())}")
+
+
+def not_a_port(name: str) -> str | None:
+    """Why nothing can be plugged into the switch under this name; None where it can."""
+    if len(name) > PORT_LENGTH:
+        return f"has {len(name)} letters, an interface's name at most {PORT_LENGTH}"
+    return "is the name of a part of the switch" if name in (SWITCH, BRIDGE, "lo") else None
 
 
 def build(site: Site, inventory: Inventory) -> None:

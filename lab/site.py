@@ -79,8 +79,15 @@ class Site:
     @contextmanager
     def locked(self, what: str) -> Iterator[None]:
         """Hold this lab's lock: one command at a time changes it; another one is told which holds it."""
-        self.labs.mkdir(parents=True, exist_ok=True)
-        with (self.labs / f".{self.tag}.lock").open("a+", encoding="utf-8") as lock:
+        try:
+            self.labs.mkdir(parents=True, exist_ok=True)
+            lock = (self.labs / f".{self.tag}.lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"lab: {error.filename}: {error.strerror}; set {artifacts.HOME_VARIABLE} to a folder of the lab's own, "
+                f"or leave it unset for {artifacts.DEFAULT_HOME}"
+            ) from error
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from lab.__main__ import parser
+from cluster.errors import InputError
+from cluster.inventory import default_path, parse
+from lab.__main__ import act, parser
 from lab.image import Source, package_lists, parse_targets
-from lab.lab import NodeStatus, as_json, forget_pin
+from lab.lab import Lab, NodeStatus, as_json, forget_pin
 from lab.privilege import give_back
 from lab.site import Site, digest, prune
 
@@ -110,6 +113,52 @@ def test_files_of_roots_are_given_back_but_for_git_and_the_venv(tmp_path: Path) 
 def test_scripts_are_shellcheck_clean() -> None:
     folder = Path(__file__).parents[2] / "lab"
     subprocess.run(["shellcheck", *map(str, sorted(folder.glob("*.sh")))], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a-name-of-16-abc", "has 16 letters, an interface's name at most 15"),
+        ("switch", "is the name of a part of the switch"),
+        ("br0", "is the name of a part of the switch"),
+        ("lo", "is the name of a part of the switch"),
+    ],
+)
+def test_a_name_that_cannot_be_a_port_of_the_switch_is_told_before_anything_is_done(
+    tmp_path: Path, name: str, said: str
+) -> None:
+    text = default_path().read_text()
+    for old in ("psi", "admin"):  # a node, and the operator's place
+        inventory = parse(re.sub(rf"\b{old}\b", name, text), tmp_path / "inventory.yaml")
+        with pytest.raises(InputError) as caught:
+            Lab(inventory)
+        assert f"inventory.yaml: {name}: {said}; " in str(caught.value) and "\n" not in str(caught.value)
+    Lab(parse(re.sub(r"\bpsi\b", "a-name-of-15-ab", text), tmp_path / "inventory.yaml"))
+
+
+@pytest.mark.parametrize("words", [["exec", "alpha", "--", "ls"], ["shell", "alpha"], ["logs", "alpha"]])
+def test_a_lab_that_is_down_says_so_and_not_that_its_node_is_off(tmp_path: Path, words: list[str]) -> None:
+    lab = Lab(parse(default_path().read_text(), tmp_path / "inventory.yaml"))
+    with pytest.raises(InputError, match="lab: it is down; `python -m lab up` brings it up"):
+        act(lab, parser().parse_args(words))
+
+
+def test_a_home_that_is_no_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        with (
+            pytest.raises(InputError, match=r"lab: .*file.*: .*; set RPICLUSTER_HOME to a folder") as caught,
+            Site(tmp_path, home).locked("up"),
+        ):
+            pass
+        assert "\n" not in str(caught.value)
+
+
+def test_a_pin_is_forgotten_where_other_lines_are_no_text(tmp_path: Path) -> None:
+    pins = tmp_path / "known_hosts"
+    pins.write_bytes(b"192.168.10.6 ssh-ed25519 A\n\xff\xfe junk\n")
+    forget_pin(pins, "192.168.10.6")
+    assert pins.read_bytes() == b"\xff\xfe junk\n"
 
 
 def test_exec_takes_the_command_after_two_dashes() -> None:
