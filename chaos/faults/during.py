@@ -95,7 +95,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     _signal(family, signal.SIGTERM)
     if _exit_code(process, CLEAR_UP_S) is None:
         _signal([*family, *_descendants(process.pid)], signal.SIGKILL)
-        process.wait()
+        _exit_code(process, CLEAR_UP_S)
 
 
 def _descendants(pid: int) -> Iterator[int]:
