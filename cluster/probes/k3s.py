@@ -19,6 +19,7 @@ from cluster.errors import ProbeFailed
 T = TypeVar("T")
 
 BINARY = "/usr/local/bin/k3s"
+CONFIG = "/etc/rancher/k3s/config.yaml"
 READY = "/opt/cluster/compute/k3s-ready"
 """On every node of K3s: ends well when its K3s works (provision/compute)."""
 KUBELET_PORT = 10250
@@ -27,6 +28,11 @@ VXLAN_PORT = 8472
 """Where pods' packets to pods of other nodes arrive, over UDP: Flannel's own, as Linux has it."""
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
+PRESSURES = ("NetworkUnavailable", "MemoryPressure", "DiskPressure", "PIDPressure")
+"""Conditions of a node that are bad news when they are true (Kubernetes: Node status); others' may be good news."""
+LEASE_S = 40
+"""How long a lease lasts that does not say so: the kubelet's nodeLeaseDurationSeconds."""
+_NEVER = {"status": "Unknown", "message": "its kubelet has never posted a status"}
 _SECONDS = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
 
 
@@ -48,7 +54,10 @@ class Taint:
 
 @dataclass(frozen=True)
 class KubeNode:
-    """A node as the API has it: `ready` is `True`, `False` or `Unknown`; `pressures` are what it is short of."""
+    """A node as the API has it: `ready` is `True`, `False` or `Unknown`; `pressures` are what it is short of.
+
+    What its kubelet has never told is empty, and so is `proxy` in releases that tell it no more.
+    """
 
     name: str
     ready: str
@@ -77,7 +86,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod: `ready` is what its readiness says, `phase` may be out of date; `tolerates` in s, by the taint's key."""
+    """A pod: `ready` is what its readiness says, `phase` may be out of date; `tolerates` in s, by the taint's key.
+
+    `why` is what keeps it from serving, as far as the API tells.
+    """
 
     namespace: str
     name: str
@@ -161,8 +173,8 @@ def nodes(text: str) -> dict[str, KubeNode]:
 
 
 def leases(text: str) -> dict[str, Lease]:
-    """Leases of nodes by name; raises ProbeFailed (`malformed`, `empty`)."""
-    return {one.name: one for one in _some(_each(text, "Lease", _lease), "leases")}
+    """Leases of nodes by name, of those that gave a sign of life; raises ProbeFailed (`malformed`, `empty`)."""
+    return {one.name: one for one in _some(_each(text, "Lease", _lease), "leases") if one is not None}
 
 
 def pods(text: str) -> tuple[Pod, ...]:
@@ -186,6 +198,11 @@ def version(text: str) -> str:
         return str(json.loads(text)["serverVersion"]["gitVersion"])
     except (ValueError, KeyError, TypeError) as error:
         raise ProbeFailed(f"kubectl's version cannot be read: {error!r}", reason="malformed") from error
+
+
+def disabled(text: str) -> tuple[str, ...]:
+    """What K3s is told to leave out, from what its settings list under `disable`."""
+    return tuple(re.findall(r"[\w-]+", text))
 
 
 def timing(text: str) -> Timing:
@@ -223,8 +240,13 @@ def _each(text: str, kind: str, read: Callable[[Mapping[str, Any], Mapping[str, 
         try:
             found.append(read(one["metadata"], one))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ProbeFailed(f"kubectl's {kind} cannot be read: {error!r}", reason="malformed") from error
+            raise ProbeFailed(f"kubectl's {kind} {_name(one)} cannot be read: {error!r}", reason="malformed") from error
     return found
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    meta = one.get("metadata")
+    return str(meta.get("name", "without a name")) if isinstance(meta, dict) else "without a name"
 
 
 def _some(found: list[T], what: str) -> list[T]:
@@ -235,43 +257,44 @@ def _some(found: list[T], what: str) -> list[T]:
 
 
 def _node(meta: Mapping[str, Any], one: Mapping[str, Any]) -> KubeNode:
-    spec, status = one["spec"], one["status"]
-    conditions = {c["type"]: c for c in status["conditions"]}
-    info = status["nodeInfo"]
-    ready = conditions["Ready"]
+    spec, status = one.get("spec") or {}, one.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    info = status.get("nodeInfo") or {}
+    ready = conditions.get("Ready") or _NEVER
     return KubeNode(
         name=meta["name"],
         ready=ready["status"],
         why=f"{ready.get('reason', '')}: {ready.get('message', '')}".strip(": "),
         cordoned=spec.get("unschedulable", False) is True,
         taints=tuple(Taint(t["key"], t["effect"]) for t in spec.get("taints") or ()),
-        pressures=tuple(name for name, c in conditions.items() if name != "Ready" and c["status"] == "True"),
-        address=next((a["address"] for a in status["addresses"] if a["type"] == "InternalIP"), ""),
-        kubelet=info["kubeletVersion"],
-        proxy=info["kubeProxyVersion"],
-        runtime=info["containerRuntimeVersion"],
+        pressures=tuple(name for name in PRESSURES if name in conditions and conditions[name]["status"] == "True"),
+        address=next((a["address"] for a in status.get("addresses") or () if a["type"] == "InternalIP"), ""),
+        kubelet=info.get("kubeletVersion") or "",
+        proxy=info.get("kubeProxyVersion") or "",
+        runtime=info.get("containerRuntimeVersion") or "",
     )
 
 
-def _lease(meta: Mapping[str, Any], one: Mapping[str, Any]) -> Lease:
-    return Lease(meta["name"], instant(one["spec"]["renewTime"]), int(one["spec"]["leaseDurationSeconds"]))
+def _lease(meta: Mapping[str, Any], one: Mapping[str, Any]) -> Lease | None:
+    spec = one.get("spec") or {}
+    if spec.get("renewTime") is None:
+        return None
+    return Lease(meta["name"], instant(spec["renewTime"]), int(spec.get("leaseDurationSeconds") or LEASE_S))
 
 
 def _pod(meta: Mapping[str, Any], one: Mapping[str, Any]) -> Pod:
     spec, status = one["spec"], one["status"]
-    conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
-    containers = status.get("containerStatuses") or ()
-    waiting = [w for c in containers if (w := c.get("state", {}).get("waiting"))]
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
     return Pod(
         namespace=meta["namespace"],
         name=meta["name"],
         node=spec.get("nodeName"),
         phase=status["phase"],
-        ready=conditions.get("Ready") == "True",
+        ready=conditions.get("Ready", {}).get("status") == "True",
         deleting="deletionTimestamp" in meta,
         address=status.get("podIP"),
-        restarts=sum(int(c["restartCount"]) for c in containers),
-        why="; ".join(str(w.get("reason", "")) for w in waiting) or str(status.get("reason", "")),
+        restarts=sum(int(c["restartCount"]) for c in status.get("containerStatuses") or ()),
+        why=_why(conditions, status),
         owner=next((str(o["name"]) for o in meta.get("ownerReferences") or ()), ""),
         labels=dict(meta.get("labels") or {}),
         tolerates={
@@ -280,6 +303,27 @@ def _pod(meta: Mapping[str, Any], one: Mapping[str, Any]) -> Pod:
             if t.get("effect") == "NoExecute"
         },
     )  # fmt: skip
+
+
+def _why(conditions: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    placed = conditions.get("PodScheduled") or {}
+    if placed.get("status") == "False":
+        return f"{placed.get('reason', '')}: {placed.get('message', '')}".strip(": ")
+    first = [f"init container {c['name']}: {w}" for c in status.get("initContainerStatuses") or () if (w := _stuck(c))]
+    found = first or [w for c in status.get("containerStatuses") or () if (w := _stuck(c))]
+    return "; ".join(found) or str(status.get("reason", ""))
+
+
+def _stuck(container: Mapping[str, Any]) -> str:
+    """What a container waits for or ended with, and what it ended with before; nothing of one that is as it should."""
+    state, last = container.get("state") or {}, (container.get("lastState") or {}).get("terminated") or {}
+    before = str(last.get("reason", ""))
+    if waiting := state.get("waiting"):
+        return str(waiting.get("reason", "")) + (f" after {before}" if before else "")
+    if ended := state.get("terminated"):
+        reason = str(ended.get("reason", ""))
+        return reason if reason != "Completed" else ""
+    return f"{before} before" if before and not container.get("ready") else ""
 
 
 def _deployment(meta: Mapping[str, Any], one: Mapping[str, Any]) -> Deployment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,19 +20,33 @@ if TYPE_CHECKING:
     from cluster.inventory import Inventory
 
 SECTION = "\x1e"
+DISABLED = r"s/^disable: *\[\(.*\)\].*/\1/p"
+"""What sed finds of what K3s leaves out in its settings, which hold the token, too."""
 
+# What kubectl says when it fails stands under `failed`, and ends it: a list that it then prints is empty, and is none.
+# The time is that of the leases.
 STATE = r"""
 section() {{ printf '\036%s\n' "$1"; }}
+ask() {{
+  section "$1"
+  shift
+  {{ why=$(timeout 20 {binary} kubectl "$@" 2>&1 >&3); }} 3>&1 && return
+  code=$?
+  section failed
+  printf '%s\n' "$*" "$code" "$why"
+  section end
+  exit
+}}
 tls=/var/lib/rancher/k3s/server/tls
-kubectl() {{ timeout 20 {binary} kubectl "$@"; }}
-section now; date -u +%FT%T.%NZ
+section disabled; sed -n '{disabled}' {config}
 section readyz; curl -sS -k -m 20 --cert $tls/client-admin.crt --key $tls/client-admin.key \
   'https://127.0.0.1:{port}/readyz?verbose' 2>&1
-section version; kubectl version -o json
-section nodes; kubectl get nodes -o json
-section leases; kubectl get leases -n kube-node-lease -o json
-section pods; kubectl get pods -A -o json
-section deployments; kubectl get deployments -n kube-system -o json
+ask version version -o json
+ask nodes get nodes -o json
+ask leases get leases -n kube-node-lease -o json
+section now; date -u +%FT%T.%NZ
+ask pods get pods -A -o json
+ask deployments get deployments -n kube-system -o json
 section end
 """
 
@@ -68,6 +82,8 @@ class Kube:
     leases: Mapping[str, k3s.Lease]
     pods: tuple[k3s.Pod, ...]
     deployments: tuple[k3s.Deployment, ...]
+    disabled: tuple[str, ...] = ()
+    """What of its own it is told to leave out."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +99,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class Canary:
-    """The canary: its pods, where its service leads to, what nodes heard, and what its name resolved to."""
+    """The canary: its pods, where its service leads to, what nodes heard, and what its name resolved to.
+
+    `no_dns` says why there is nobody to resolve it, where there need not be.
+    """
 
     wanted: int
     pods: tuple[k3s.Pod, ...]
     endpoints: k3s.Endpoints
     asked: Mapping[str, Asked | ClusterError]
     resolved: str | None
+    no_dns: str | None = None
 
 
 def absent(inventory: Inventory, server: Node) -> Absent | None:
@@ -114,17 +134,40 @@ def sections(text: str, node: str) -> dict[str, str]:
 
 def state(node: Node, port: int) -> Kube:
     """Ask the server for all; raises ProbeFailed when its API does not answer, and what Node.run raises."""
-    text = node.run(["sh", "-c", STATE.format(binary=k3s.BINARY, port=port)], sudo=True, deadline=ASK_S).text
-    said = sections(text, node.name)
-    return Kube(
-        now=k3s.instant(said["now"].strip()[:26] + "Z"),
-        checks=k3s.readyz(said["readyz"].strip()),
-        version=k3s.version(said["version"]),
-        nodes=k3s.nodes(said["nodes"]),
-        leases=k3s.leases(said["leases"]),
-        pods=k3s.pods(said["pods"]),
-        deployments=k3s.deployments(said["deployments"]),
-    )
+    script = STATE.format(binary=k3s.BINARY, config=k3s.CONFIG, disabled=DISABLED, port=port)
+    said = sections(node.run(["sh", "-c", script], sudo=True, deadline=ASK_S).text, node.name)
+    checks = k3s.readyz(said["readyz"].strip())
+    try:
+        if "failed" in said:
+            raise kubectl_failed(node.name, said["failed"])
+        return Kube(
+            now=k3s.instant(said["now"].strip()[:26] + "Z"),
+            checks=checks,
+            version=k3s.version(said["version"]),
+            nodes=k3s.nodes(said["nodes"]),
+            leases=k3s.leases(said["leases"]),
+            pods=k3s.pods(said["pods"]),
+            deployments=k3s.deployments(said["deployments"]),
+            disabled=k3s.disabled(said["disabled"]),
+        )
+    except ProbeFailed as error:
+        wrong = [check.name for check in checks if not check.ok]
+        if not wrong:
+            raise
+        raise ProbeFailed(f"K3s's API is not ready: {', '.join(wrong)}; {error}", reason=error.reason) from error
+
+
+def kubectl_failed(node: str, text: str) -> ProbeFailed:
+    """What is told of a kubectl that failed: its words, exit code and last lines, without what K3s logs by the way."""
+    words, code, *lines = text.rstrip("\n").split("\n")
+    why = " | ".join([line for line in lines if line and not line.startswith('time="')][-2:]) or "it said nothing"
+    return ProbeFailed(f"{node}: `kubectl {words}` ended with exit code {code}: {why}", reason="failed")
+
+
+def without_dns(inventory: Inventory, disabled: Collection[str]) -> str | None:
+    """Why K3s may run no CoreDNS, or None where it must: its server is set to run it, or its image is at hand here."""
+    why = material.at_hand(inventory).no_dns
+    return f"the server leaves CoreDNS out; {why}" if material.DNS in disabled and why is not None else None
 
 
 def kube(place: Place) -> Kube | Absent | ClusterError:
@@ -153,6 +196,8 @@ def canary(place: Place) -> Canary | Absent | ClusterError:
 def sing(place: Place, server: Node) -> Canary:
     """The canary, where there is a K3s; raises what kubectl does."""
     names = kubelets(place.inventory)
+    settings = server.run(["sed", "-n", DISABLED, k3s.CONFIG], sudo=True, deadline=ASK_S, check=True).text
+    no_dns = without_dns(place.inventory, k3s.disabled(settings))
     with standing(server, len(names)) as space:
         with suppress(ClusterError):  # what is missing is told by the specs, each by its name
             until(lambda: len(serving(server, space)), lambda n: n == len(names), deadline=STANDS_S, every=0.3,
@@ -161,10 +206,8 @@ def sing(place: Place, server: Node) -> Canary:
         address = kubectl(server, "get", "service", "canary", "-n", space, "-o", "jsonpath={.spec.clusterIP}")
         points = k3s.endpoints(kubectl(server, "get", "endpoints", "-n", space, "-o", "json"))[0]
         asked = asked_by(place, names, pods, address.strip())
-        resolved = None
-        if material.at_hand(place.inventory).no_dns is None and pods:
-            resolved = resolve(server, space, pods[0].name)
-    return Canary(len(names), pods, points, asked, resolved)
+        resolved = resolve(server, space, pods[0].name) if no_dns is None and pods else None
+    return Canary(len(names), pods, points, asked, resolved, no_dns)
 
 
 def asked_by(

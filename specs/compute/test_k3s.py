@@ -15,7 +15,7 @@ from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.node import Node
 from cluster.probes.k3s import KubeNode
-from specs.compute.kube import Absent, Asked, Canary, Kube, kubelets
+from specs.compute.kube import Absent, Asked, Canary, Kube, kubelets, without_dns
 from specs.lanservices.looks import must
 
 pytestmark = pytest.mark.group("compute")
@@ -73,7 +73,11 @@ def test_the_api_is_ready(kube: Kube | Absent | ClusterError) -> None:
 @pytest.mark.semantics("k3s-nodes")
 def test_nobody_else_has_joined(server: Kube, inventory: Inventory) -> None:
     strange = sorted(set(server.nodes) - set(kubelets(inventory)))
-    assert not strange, f"joined K3s, and are not of the inventory: {', '.join(strange)}"
+    assert inventory.k3s is not None
+    assert not strange, (
+        f"joined K3s, and are not of the inventory: {', '.join(strange)}; where they are gone for good, run "
+        f"on {inventory.k3s.server}: k3s kubectl delete node {' '.join(strange)}"
+    )
 
 
 @pytest.mark.semantics("k3s-nodes")
@@ -107,8 +111,9 @@ def test_its_sign_of_life_is_fresh(node: Node, mine: KubeNode, server: Kube) -> 
 def test_its_version_is_the_inventorys(node: Node, mine: KubeNode, inventory: Inventory) -> None:
     assert inventory.k3s is not None
     wanted = inventory.artifacts[inventory.k3s.binary].version
-    assert (mine.kubelet, mine.proxy) == (wanted, wanted), (
-        f"{node.name} runs kubelet {mine.kubelet} and proxy {mine.proxy}, the inventory says {wanted}"
+    told = f"kubelet {mine.kubelet or 'of no version'}" + (f" and proxy {mine.proxy}" if mine.proxy else "")
+    assert mine.kubelet == wanted and mine.proxy in ("", wanted), (
+        f"{node.name} runs {told}, the inventory says {wanted}"
     )
 
 
@@ -121,15 +126,16 @@ def test_the_servers_version_is_the_inventorys(server: Kube, inventory: Inventor
 
 @pytest.mark.semantics("k3s-versions")
 def test_its_container_runtime_is_that_of_the_others(node: Node, mine: KubeNode, server: Kube) -> None:
-    runtimes = Counter(one.runtime for one in server.nodes.values())
+    assert mine.runtime, f"{node.name} tells of no container runtime"
+    runtimes = Counter(one.runtime for one in server.nodes.values() if one.runtime)
     common = runtimes.most_common(1)[0][0]
     assert mine.runtime == common, f"{node.name} has {mine.runtime}, others have {common}"
 
 
 @pytest.mark.semantics("k3s-system")
 def test_of_its_own_runs_what_is_declared(server: Kube, inventory: Inventory) -> None:
-    """CoreDNS where its image is at hand; nothing else of what K3s brings along."""
-    wanted = set() if material.at_hand(inventory).no_dns else {material.DNS}
+    """CoreDNS where the server is set to run it, or its image is at hand; nothing else of what K3s brings along."""
+    wanted = {material.DNS} if without_dns(inventory, server.disabled) is None else set()
     found = {one.name for one in server.deployments if one.namespace == "kube-system"}
     assert found == wanted, f"in kube-system run {sorted(found) or 'no deployments'}, not {sorted(wanted) or 'none'}"
     short = [
@@ -190,10 +196,9 @@ def test_it_reaches_the_canary_of_the_next(node: Node, asked: Asked) -> None:
 
 
 @pytest.mark.semantics("k3s-dns")
-def test_the_canarys_name_is_resolved(bird: Canary, inventory: Inventory) -> None:
-    why = material.at_hand(inventory).no_dns
-    if why is not None:
-        pytest.skip(f"not verified: {why}")
+def test_the_canarys_name_is_resolved(bird: Canary) -> None:
+    if bird.no_dns is not None:
+        pytest.skip(f"not verified: {bird.no_dns}")
     said = bird.resolved or "nobody was there to ask"
     assert "canary." in said and "Address" in said.rpartition("canary.")[2], (
         f"a pod asked for the canary and heard: {said}"

@@ -29,7 +29,7 @@ from cluster.canary import (
     settings,
     standing,
 )
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, ProbeFailed
 from cluster.inventory import Inventory
 from cluster.node import Fleet, Node
 from cluster.probes import k3s
@@ -99,8 +99,11 @@ def everywhere(inventory: Inventory, server: Node) -> Iterator[str]:
 
 
 def renewed(server: Node, name: str) -> datetime:
-    """When a node gave its last sign of life."""
-    return k3s.leases(kubectl(server, "get", "leases", "-n", "kube-node-lease", "-o", "json"))[name].renewed
+    """When a node gave its last sign of life; raises ProbeFailed (`silent`) for one that never gave any."""
+    found = k3s.leases(kubectl(server, "get", "leases", "-n", "kube-node-lease", "-o", "json"))
+    if name not in found:
+        raise ProbeFailed(f"{name} has never given a sign of life", reason="silent")
+    return found[name].renewed
 
 
 def ask(node: Node, addresses: Sequence[str], times: int = 1) -> list[str]:

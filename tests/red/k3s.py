@@ -31,6 +31,11 @@ ROUNDS = (
                 },
             ),
             Break(
+                "a node that nobody declared", "epsilon",
+                do=f"echo '{STRANGER}' | {KUBECTL} apply -f -", undo=f"{KUBECTL} delete node stranger",
+                red={f"{K3S}nobody_else_has_joined": "joined K3s, and are not of the inventory: stranger; where"},
+            ),
+            Break(
                 "a token that everybody reads", "gamma", do=f"chmod 644 {CONFIG}", undo=f"chmod 600 {CONFIG}",
                 red={f"{K3S}nobody_else_reads_its_token[gamma]": f"gamma: others read 644 root {CONFIG}"},
             ),

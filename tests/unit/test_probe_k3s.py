@@ -98,6 +98,116 @@ def test_a_pod_that_waits_says_why() -> None:
     assert k3s.pods(json.dumps(data))[0].why == "ErrImageNeverPull"
 
 
+def patched(status: dict[str, Any]) -> k3s.Pod:
+    """A recorded pod that serves, with another status."""
+    data = json.loads((CASES / "healthy-pods.json").read_text(encoding="utf-8"))
+    one = data["items"][0]
+    unready = [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"}]
+    one["status"] = {**one["status"], "conditions": unready, **status}
+    return k3s.pods(json.dumps({**data, "items": [one]}))[0]
+
+
+def container(name: str, state: dict[str, Any], last: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"name": name, "ready": False, "restartCount": 3, "state": state, "lastState": last or {}}
+
+
+KILLED = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+FAILED = {"terminated": {"reason": "Error", "exitCode": 1}}
+DONE = {"terminated": {"reason": "Completed", "exitCode": 0}}
+BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}}
+INITIALIZING = {"waiting": {"reason": "PodInitializing"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ({"containerStatuses": [container("web", {"running": {}}, KILLED)]}, "OOMKilled before"),
+        ({"containerStatuses": [container("web", KILLED)]}, "OOMKilled"),
+        ({"containerStatuses": [container("web", BACK_OFF, FAILED)]}, "CrashLoopBackOff after Error"),
+        (
+            {
+                "phase": "Pending",
+                "initContainerStatuses": [container("first", DONE), container("second", BACK_OFF, FAILED)],
+                "containerStatuses": [container("web", INITIALIZING)],
+            },
+            "init container second: CrashLoopBackOff after Error",
+        ),
+        (
+            {"initContainerStatuses": [container("first", {"running": {}})],
+             "containerStatuses": [container("web", INITIALIZING)]},
+            "PodInitializing",
+        ),
+        ({"reason": "Evicted", "containerStatuses": []}, "Evicted"),
+        ({"containerStatuses": [container("web", {"running": {}})]}, ""),
+    ],
+)  # fmt: skip
+def test_what_keeps_a_pod_from_serving(status: dict[str, Any], why: str) -> None:
+    assert patched(status).why == why
+
+
+def test_a_pod_that_finds_no_node_says_why() -> None:
+    found = k3s.pods((CASES / "unschedulable-pods.json").read_text(encoding="utf-8"))
+    assert found[0].why == "Unschedulable: 0/1 nodes are available: 1 Too many pods."
+
+
+def test_a_pod_that_serves_is_in_no_trouble() -> None:
+    data = json.loads((CASES / "healthy-pods.json").read_text(encoding="utf-8"))
+    data["items"][0]["status"]["containerStatuses"][0]["lastState"] = KILLED
+    assert k3s.pods(json.dumps(data))[0].why == ""
+
+
+def test_a_node_of_which_nothing_but_its_name_is_known() -> None:
+    bare = k3s.nodes((CASES / "stranger-nodes.json").read_text(encoding="utf-8"))["stranger"]
+    assert (bare.ready, bare.why) == ("Unknown", "its kubelet has never posted a status")
+    data = json.loads((CASES / "stranger-nodes.json").read_text(encoding="utf-8"))
+    del data["items"][0]["spec"], data["items"][0]["status"]
+    assert k3s.nodes(json.dumps(data))["stranger"] == bare
+    later = k3s.nodes((CASES / "stranger-later-nodes.json").read_text(encoding="utf-8"))["stranger"]
+    assert later.why == "NodeStatusNeverUpdated: Kubelet never posted node status."
+
+
+def test_conditions_that_are_no_shortage() -> None:
+    """Others may put conditions of their own on a node, which are good news when they are true."""
+    data = json.loads((CASES / "healthy-nodes.json").read_text(encoding="utf-8"))
+    conditions = data["items"][0]["status"]["conditions"]
+    conditions.append({"type": "ClockSynchronized", "status": "True"})
+    found = k3s.nodes(json.dumps(data))
+    assert {one.pressures for one in found.values()} == {()}
+    for one in conditions:
+        one["status"] = "True"
+    short = k3s.nodes(json.dumps(data))[data["items"][0]["metadata"]["name"]].pressures
+    assert short == ("NetworkUnavailable", "MemoryPressure", "DiskPressure", "PIDPressure")
+
+
+def test_leases_without_a_sign_of_life_are_left_out() -> None:
+    data = json.loads((CASES / "healthy-leases.json").read_text(encoding="utf-8"))
+    data["items"][0]["spec"]["renewTime"] = None
+    silent, other = (one["metadata"]["name"] for one in data["items"])
+    assert set(k3s.leases(json.dumps(data))) == {other} != {silent}
+    del data["items"][1]["spec"]
+    assert k3s.leases(json.dumps(data)) == {}
+
+
+def test_what_cannot_be_read_is_named() -> None:
+    data = json.loads((CASES / "healthy-pods.json").read_text(encoding="utf-8"))
+    name = data["items"][1]["metadata"]["name"]
+    data["items"][1]["status"] = "Running"
+    with pytest.raises(ProbeFailed, match=f"kubectl's Pod {name} cannot be read"):
+        k3s.pods(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("traefik, servicelb, coredns", ("traefik", "servicelb", "coredns")),
+        ("", ()),
+        ('"traefik","local-storage"\n', ("traefik", "local-storage")),
+    ],
+)
+def test_what_the_server_leaves_out(line: str, wanted: tuple[str, ...]) -> None:
+    assert k3s.disabled(line) == wanted
+
+
 def test_a_failed_check_is_seen() -> None:
     text = (CASES / "healthy-readyz.txt").read_text(encoding="utf-8")
     bad = text.replace("[+]etcd ok", "[-]etcd failed: reason withheld").replace("check passed", "check failed")
