@@ -36,12 +36,18 @@ changed() { echo "${CHECK:+would }change: $*" >&3; }
 reached() { [ -n "$CHECK" ] || echo "reached: $*" >&3; }
 
 # fail WORDS: end the step, naming the place in it.
-fail() {
-  local i
+fail() { end_step 1 "$@"; }
+
+# give_up WORDS: the same, where no other step needs this one: those after it run.
+give_up() { end_step 75 "$@"; }
+
+end_step() {
+  local code=$1 i
+  shift
   for ((i = 1; i < ${#BASH_SOURCE[@]}; i++)); do [ "${BASH_SOURCE[i]}" != "$0" ] || break; done
   echo "failed: $NODE: $STEP line ${BASH_LINENO[i - 1]}: $*" >&3
   trap - ERR
-  exit 1
+  exit "$code"
 }
 
 on_error() {

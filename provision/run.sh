@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs the steps of this bundle in order and stops at the first that fails.
+# Runs the steps of this bundle in order and stops at the first that fails, but for one that others do not need (give_up
+# in lib.sh).
 #
 #   run.sh [--check] [--remove]
 #
@@ -43,17 +44,19 @@ if [ -n "$remove" ]; then
   for old in /run/rpicluster/provision.*; do [ "$old" = "$BUNDLE" ] || rm -rf "$old"; done
 fi
 
-code=0
+worst=0
 while read -r step; do
   case $step in '' | '#'*) continue ;; esac
+  code=0
   progress "step $step"
   bash "$BUNDLE/$step" >"$BUNDLE/log" 2>&1 3>>"$BUNDLE/progress" 9>&- </dev/null || code=$?
   if [ "$code" -ne 0 ]; then
     # A shell that could not even parse the step has said so in the log only.
     grep -q '^failed: ' "$BUNDLE/progress" || progress "failed: $(uname -n): $step ended with exit code $code"
     tail -n 25 "$BUNDLE/log" | sed 's/^/output: /' >>"$BUNDLE/progress"
-    break
+    worst=$code
+    [ "$code" = 75 ] || break
   fi
 done <"$BUNDLE/steps"
-progress "end $code"
-exit "$code"
+progress "end $worst"
+exit "$worst"

@@ -282,6 +282,18 @@ def test_run_stops_at_the_first_failure_with_its_output_and_removes_itself(bench
     assert not bench.bundle.exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="run.sh keeps its lock where only root can write")
+def test_run_goes_on_where_a_step_has_given_up(bench: Bench) -> None:
+    head = '. "${BASH_SOURCE[0]%/*}/../lib.sh"\n'
+    for name, text in {"10-a.sh": 'give_up "no such file"\n', "20-b.sh": "changed two\n"}.items():
+        (bench.bundle / "base" / name).write_text(head + text)
+    (bench.bundle / "steps").write_text("base/10-a.sh\nbase/20-b.sh\n")
+    assert run(bench) == (75, [
+        "step base/10-a.sh", "failed: alpha: base/10-a.sh line 2: no such file", "step base/20-b.sh", "change: two",
+        "end 75",
+    ])  # fmt: skip
+
+
 # --- daemons
 
 DAEMON = """
