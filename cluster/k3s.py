@@ -18,12 +18,16 @@ LEFT_OUT = ("traefik", "servicelb", "metrics-server", "local-storage")
 
 @dataclass(frozen=True)
 class Material:
-    """The files at hand; `missing` and `no_dns` say why there is no K3s, or no DNS within it."""
+    """The files at hand; `missing` and `no_dns` say why there is no K3s, or no DNS within it.
+
+    Where not all images that are declared could be looked into, no DNS is not `sure`: nodes may have it already.
+    """
 
     binary: Found | None
     images: tuple[Found, ...]
     missing: str | None = None
     no_dns: str | None = None
+    sure: bool = True
 
     @property
     def disabled(self) -> tuple[str, ...]:
@@ -41,15 +45,16 @@ def at_hand(inventory: Inventory) -> Material:
         binary = artifacts.find(inventory, plan.binary)
     except ArtifactMissing as error:
         missing = str(error)
-    found, why = [], None if plan.images else "the inventory names no tarball of images"
-    names: set[str] = set()
+    found, names, unseen = [], set[str](), list[str]()
     for name in plan.images:
         try:
             one = artifacts.find(inventory, name)
             names |= images.names(one.path)
             found.append(one)
         except ClusterError as error:
-            why = why or str(error)
-    if why is None and not any(DNS in name for name in names):
-        why = f"{', '.join(plan.images)}: no image of CoreDNS in it"
-    return Material(binary, tuple(found), missing, why)
+            unseen.append(str(error))
+    why = None
+    if not any(DNS in name for name in names):
+        lacking = f"{', '.join(plan.images)}: no image of CoreDNS in it"
+        why = [*unseen, lacking if plan.images else "the inventory names no tarball of images"][0]
+    return Material(binary, tuple(found), missing, why, sure=why is None or not unseen)

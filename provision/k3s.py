@@ -53,6 +53,15 @@ def files(inventory: Inventory, node: Plan) -> tuple[tuple[Found, str], ...]:
     return ((found.binary, BINARY), *((one, f"{IMAGES}/{one.artifact.file}") for one in found.images))
 
 
+def declared(inventory: Inventory, node: Plan) -> tuple[tuple[str, str], ...]:
+    """Hash and place of what a node is to have; `-` is the hash of what is not at hand: it keeps what it has there."""
+    sums = {place: found.sha256 for found, place in files(inventory, node)}
+    if not sums or inventory.k3s is None:
+        return ()
+    places = (BINARY, *(f"{IMAGES}/{inventory.artifacts[name].file}" for name in inventory.k3s.images))
+    return tuple((sums.get(place, "-"), place) for place in places)
+
+
 def obtain(inventory: Inventory, names: Iterable[str], say: Callable[[str], None]) -> None:
     """Download what can be; say what is missing if one of these nodes is meant to have it."""
     plan = inventory.k3s
@@ -62,7 +71,8 @@ def obtain(inventory: Inventory, names: Iterable[str], say: Callable[[str], None
         try:
             artifacts.obtain(inventory, name, say)
         except ArtifactMissing as error:
-            say(f"{'K3s is' if name == plan.binary else 'DNS within K3s is'} left out: {error}")
+            what = "K3s is" if name == plan.binary else "DNS within K3s, unless it is there already, is"
+            say(f"{what} left out: {error}")
             if name == plan.binary:
                 return
 

@@ -184,14 +184,16 @@ def _values(inventory: Inventory, node: Node, secrets: Secrets) -> dict[str, Any
 
 def _k3s(inventory: Inventory, node: Node) -> dict[str, Any]:
     """What K3s is to be on a node; its role is empty where it is not to be."""
-    plan = inventory.k3s
+    plan, found = inventory.k3s, at_hand(inventory)
     return {
         "role": k3s.role(inventory, node.name),
         "server": plan.server if plan else "",
         "port": str(plan.port) if plan else "",
         "version": inventory.artifacts[plan.binary].version if plan else "",
+        "artifact": inventory.artifacts[plan.binary].file if plan else "",
         "image": IMAGE,
-        "disabled": at_hand(inventory).disabled,
+        "disabled": found.disabled,
+        "dns": "" if found.sure else "keep",
     }
 
 
@@ -218,7 +220,7 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
         "DISTCC_PORT": str(inventory.distcc.port),
         **{
             f"K3S_{name.upper()}": _k3s(inventory, node)[name]
-            for name in ("role", "server", "port", "version", "image")
+            for name in ("role", "server", "port", "version", "artifact", "image", "dns")
         },
         "ARA_PORT": str(inventory.tools.ara_port),
         "DNS_ROLE": {dns.primary: "primary", dns.secondary: "secondary"}.get(node.name, "none"),
@@ -230,7 +232,7 @@ def _params(inventory: Inventory, node: Node, here: Path) -> list[str]:
         "PARTNERS": [str(peer.address) for peer in peers],
         "SSH_PORTS": [str(port) for port in inventory.groups[node.group].ssh_ports],
         "TLS_SERVICES": list(inventory.authority.serves),
-        "K3S_FILES": [word for found, place in k3s.files(inventory, node) for word in (found.sha256, place)],
+        "K3S_FILES": [word for one in k3s.declared(inventory, node) for word in one],
         "ZONES": [zone.name for zone in zones(inventory)],
         "ZONE_FILES": [zone.file for zone in zones(inventory)],
     }

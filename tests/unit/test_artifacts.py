@@ -167,6 +167,7 @@ def test_k3s_with_nothing_at_hand(cache: Path) -> None:
     )
     assert found.images == () and "coredns" in found.disabled
     assert str(found.no_dns).startswith("artifact missing: put k3s-airgap-images-v1.21.2.tar ")
+    assert not found.sure, "nodes may have them from elsewhere"
 
 
 def test_k3s_with_all_at_hand(cache: Path) -> None:
@@ -175,11 +176,22 @@ def test_k3s_with_all_at_hand(cache: Path) -> None:
     found = k3s.at_hand(load())
     assert found.missing is None and found.no_dns is None
     assert found.binary is not None and found.binary.sha256 == SHA256
-    assert found.disabled == k3s.LEFT_OUT
+    assert found.disabled == k3s.LEFT_OUT and found.sure
 
 
 def test_images_without_coredns_are_used_and_there_is_no_dns(cache: Path) -> None:
     tarball(cache / "k3s-airgap-images-v1.21.2.tar", {"manifest.json": [{"RepoTags": ["rancher/pause:3.1"]}]})
     found = k3s.at_hand(load())
     assert len(found.images) == 1 and found.no_dns == "k3s-images: no image of CoreDNS in it"
-    assert found.disabled[-1] == "coredns"
+    assert found.disabled[-1] == "coredns" and found.sure
+
+
+def test_coredns_in_one_of_several_tarballs_is_enough(cache: Path) -> None:
+    inventory = load()
+    assert inventory.k3s is not None
+    more = {"mine": inventory.artifacts["k3s-images"].model_copy(update={"file": "mine.tar"})}
+    plan = inventory.k3s.model_copy(update={"images": ("mine", "k3s-images")})
+    inventory = inventory.model_copy(update={"k3s": plan, "artifacts": {**inventory.artifacts, **more}})
+    tarball(cache / "k3s-airgap-images-v1.21.2.tar", {"manifest.json": DOCKER})
+    found = k3s.at_hand(inventory)
+    assert (found.no_dns, found.sure, len(found.images)) == (None, True, 1)

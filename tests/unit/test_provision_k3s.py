@@ -11,7 +11,7 @@ import pytest
 from cluster import artifacts
 from cluster.inventory import Inventory, load
 from cluster.probes.k3s import BINARY
-from provision.k3s import IMAGES, LACKS, files, obtain, role
+from provision.k3s import IMAGES, LACKS, declared, files, obtain, role
 from tests.unit.test_artifacts import DOCKER, tarball
 
 
@@ -40,6 +40,7 @@ def test_nothing_is_sent_without_the_binary(cache: Path) -> None:
     assert heard == [f"K3s is left out: artifact missing: put k3s-v1.21.2 (k3s v1.21.2+k3s1) into {cache}"]
     tarball(cache / "k3s-airgap-images-v1.21.2.tar", {"manifest.json": DOCKER})
     assert files(load(), load().node("gamma")) == ()
+    assert declared(load(), load().node("gamma")) == ()
 
 
 def test_who_has_no_k3s_is_told_nothing(cache: Path) -> None:
@@ -53,11 +54,17 @@ def test_the_binary_and_then_the_images_are_sent(cache: Path) -> None:
     (cache / "k3s-v1.21.2").write_bytes(b"a binary")
     heard: list[str] = []
     obtain(load(), ["gamma"], heard.append)
-    assert len(heard) == 1 and heard[0].startswith("DNS within K3s is left out: artifact missing: put k3s-airgap")
+    said = "DNS within K3s, unless it is there already, is left out: artifact missing: put k3s-airgap"
+    assert len(heard) == 1 and heard[0].startswith(said)
     assert [place for _, place in files(load(), load().node("gamma"))] == [BINARY]
+    kept = f"{IMAGES}/k3s-airgap-images-v1.21.2.tar"
+    assert declared(load(), load().node("gamma"))[1:] == (("-", kept),), "a node that has it keeps it"
     tarball(cache / "k3s-airgap-images-v1.21.2.tar", {"manifest.json": DOCKER})
     places = [place for _, place in files(load(), load().node("epsilon"))]
-    assert places == [BINARY, f"{IMAGES}/k3s-airgap-images-v1.21.2.tar"]
+    assert places == [BINARY, kept]
+    assert declared(load(), load().node("epsilon")) == tuple(
+        (found.sha256, place) for found, place in files(load(), load().node("epsilon"))
+    )
     assert files(load(), load().node("alpha")) == ()
 
 
