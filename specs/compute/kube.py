@@ -39,7 +39,7 @@ ask() {{
 }}
 tls=/var/lib/rancher/k3s/server/tls
 section disabled; sed -n '{disabled}' {config}
-section readyz; curl -sS -k -m 20 --cert $tls/client-admin.crt --key $tls/client-admin.key \
+section readyz; curl -sS -k -m 10 --cert $tls/client-admin.crt --key $tls/client-admin.key \
   'https://127.0.0.1:{port}/readyz?verbose' 2>&1
 ask version version -o json
 ask nodes get nodes -o json
