@@ -17,7 +17,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from chaos.faults.fault import PATIENCE_S, Means, OfOneNode
+from chaos.faults.fault import PATIENCE_S, Means, OfOneNode, demand_elsewhere
 from cluster.errors import InputError
 from cluster.node import Node
 from cluster.reboot import answers
@@ -124,7 +124,9 @@ class NodeFault(OfOneNode, ABC):
         """Shell (sh -eu) that undoes it, harmless when there is nothing to undo."""
 
     def check(self, means: Means) -> None:
-        """Nothing speaks against it that the guard does not see."""
+        """Nothing speaks against it that the guard does not see, unless it would stop this machine."""
+        if self.cuts_off:
+            demand_elsewhere(self, self.nodes, means.inventory)
 
     def ended(self, means: Means) -> str:
         """The node's timer waits as long as the fault lasts; one that is cut off cannot be asked for it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.faults.fault import Means, OfOneNode
+from chaos.faults.fault import Means, OfOneNode, demand_elsewhere
 from chaos.faults.on_node import LIMIT_S, MARGIN_S
 from cluster import power
 from cluster.errors import ClusterError, Refused
@@ -36,7 +36,8 @@ class PowerOff(OfOneNode):
         return f"{self.node} is powered on and waited for"
 
     def check(self, means: Means) -> None:
-        """It must have power now, and a driver that can give it again."""
+        """Another machine, which has power now, and a driver that can give it again."""
+        demand_elsewhere(self, self.nodes, means.inventory)
         if not means.power.is_on(self.node):
             raise Refused(f"{self.node} has no power already; run: python -m chaos heal")
         power.demand_on(means.power, self.node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.faults.fault import PATIENCE_S, Means, OfOneNode
+from chaos.faults.fault import PATIENCE_S, Means, OfOneNode, demand_elsewhere
 from cluster import power
 from cluster.reboot import give_power, reboot
 
@@ -41,7 +41,8 @@ class Reset(_Restart):
         return f"{self.node} is reset"
 
     def check(self, means: Means) -> None:
-        """Its driver must be able to."""
+        """Its driver must be able to, and this be another machine."""
+        demand_elsewhere(self, self.nodes, means.inventory)
         power.demand_reset(means.power, self.node)
 
     def apply(self, means: Means) -> None:
@@ -63,7 +64,8 @@ class Reboot(_Restart):
         return f"{self.node} reboots in order"
 
     def check(self, means: Means) -> None:
-        """It is asked over SSH, and needs no driver."""
+        """It is asked over SSH, and needs no driver; this must be another machine."""
+        demand_elsewhere(self, self.nodes, means.inventory)
 
     def apply(self, means: Means) -> None:
         """Ask it to; on return it is down, or on its way up again."""

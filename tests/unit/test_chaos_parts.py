@@ -399,7 +399,10 @@ def test_a_node_keeps_what_this_is_and_whose() -> None:
     )
 
 
-HERE_NODES = [("partition", "alpha", "psi"), ("partition", "psi,gamma", "alpha"), ("block", "alpha", "psi", "all")]
+HERE_NODES = [
+    *(("partition", "alpha", "psi"), ("partition", "psi,gamma", "alpha"), ("block", "alpha", "psi", "all")),
+    *((kind, "psi") for kind in ("kill", "reset", "reboot", "hang", "unplug")),
+]
 
 
 @pytest.mark.parametrize("words", HERE_NODES)
@@ -408,6 +411,7 @@ def test_nobody_cuts_the_branch_that_they_sit_on(
 ) -> None:
     kind, *arguments = words
     fault = FAULTS[kind].make(arguments)
+    means.power.on("psi")
     admit(fault, means)
     monkeypatch.setattr("cluster.here.node", lambda inventory: inventory.node("psi"))
     with pytest.raises(Refused, match=f"{kind}: this machine is psi, .*from another machine"):
