@@ -88,7 +88,8 @@ for ((i = 0; i < ${#K3S_FILES[@]}; i += 2)); do
   files+=("$sum" "$place")
 done
 
-version_of() { { timeout 20 "$1" --version 2>/dev/null || true; } | awk 'NR == 1 && /^k3s version / { print $3 }'; }
+# K3s calls itself what its file is called: NAME version VERSION (COMMIT).
+version_of() { { timeout 20 "$1" --version 2>/dev/null || true; } | awk 'NR == 1 && $2 == "version" { print $3 }'; }
 
 # Another K3s proves what it is before the old one goes; that one is at hand until the new one works.
 replace_binary() {
@@ -96,7 +97,7 @@ replace_binary() {
   version=$(version_of "$1")
   if [ "$version" != "$K3S_VERSION" ]; then
     rm -f -- "$1"
-    [ -z "$version" ] || version="K3s $version"
+    [ -z "$version" ] || version="of version $version"
     give_up "$K3S_ARTIFACT is ${version:-no K3s that runs here}; $binary stays as it was: put K3s $K3S_VERSION there"
   fi
   [ ! -f "$binary" ] || ln -fT -- "$binary" "$binary.before"

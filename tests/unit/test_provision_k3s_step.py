@@ -37,7 +37,8 @@ READY = "#!/bin/sh\nexit 0\n"
 
 
 def binary(version: str) -> bytes:
-    return f"#!/bin/sh\necho 'k3s version {version} (5a67e8dc)'\n".encode()
+    """Like the real one, it calls itself what its file is called."""
+    return f"#!/bin/sh\necho \"${{0##*/}} version {version} (5a67e8dc)\"\n".encode()
 
 
 class Machine:
@@ -201,7 +202,7 @@ def test_a_new_release_would_change(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (binary("v1.21.9+k3s1"), "is K3s v1.21.9+k3s1"),
+        (binary("v1.21.9+k3s1"), "is of version v1.21.9+k3s1"),
         (b"\x7fELF of another processor", "is no K3s that runs here"),
         (b"#!/bin/sh\nexit 0\n", "is no K3s that runs here"),
     ],
