@@ -7,7 +7,7 @@ data=/var/lib/rancher/k3s
 images=$data/agent/images
 config=/etc/rancher/k3s/config.yaml
 binary=/usr/local/bin/k3s
-unit=/etc/systemd/system/k3s.service
+service=/etc/systemd/system/k3s.service
 staged=$STATE/artifacts    # where files wait whose place this step decides
 ready=/opt/cluster/compute/k3s-ready
 
@@ -46,12 +46,12 @@ take_away() {
   rm -rf --one-file-system "$data" /var/lib/kubelet /var/lib/cni /run/k3s /run/flannel /run/netns/cni-* \
     /etc/rancher/k3s /etc/rancher/node "$binary" "$ready" "$STATE/applied/k3s" "$staged"
   rmdir --ignore-fail-on-non-empty /etc/rancher /var/lib/rancher
-  rm -f "$unit"    # the last: what is cut off is done again
+  rm -f "$service"    # the last: what is cut off is done again
   systemctl daemon-reload
 }
 
 if [ -z "$K3S_ROLE" ]; then
-  if grep -qs "^# Managed by .* from provision/compute/k3s.service" "$unit"; then take_away; fi
+  if grep -qs "^# Managed by .* from provision/compute/k3s.service" "$service"; then take_away; fi
   exit 0
 fi
 if [ ${#K3S_FILES[@]} = 0 ]; then
@@ -179,12 +179,12 @@ stage "$BUNDLE/k3s-files" /etc/rancher/k3s/files 0644 root:root
 if ((!(0x$(awk '/^CapBnd:/ { print $2 }' /proc/self/status) >> 24 & 1))); then
   stage "$BUNDLE/compute/k3s-containerd.toml" "$data/agent/etc/containerd/config.toml.tmpl" 0600 root:root
 fi
-stage "$BUNDLE/compute/k3s.service" "$unit" 0644 root:root
+stage "$BUNDLE/compute/k3s.service" "$service" 0644 root:root
 
 install_file "$BUNDLE/compute/k3s-ready" "$ready" 0750 root:root
 
 check_k3s() {
-  systemd-analyze verify --man=no "$1$unit" && { [ -n "$arrives" ] || [ "$(version_of "$binary")" = "$K3S_VERSION" ]; }
+  systemd-analyze verify --man=no "$1$service" && { [ -n "$arrives" ] || [ "$(version_of "$binary")" = "$K3S_VERSION" ]; }
 }
 server_answers() { curl -s -k -m 5 "https://$K3S_SERVER:$K3S_PORT/ping" | grep -x pong; }
 

@@ -23,7 +23,7 @@ PLACES = ("/var/lib/", "/usr/local/bin/", "/etc/", "/opt/", "/run/")
 PLAYED = {
     "systemctl": SYSTEMCTL.replace("disable) rm -f enabled ;;", 'disable) echo "$*" >>asked; rm -f enabled active ;;'),
     "systemd-detect-virt": "#!/bin/sh\n",
-    "systemd-analyze": "#!/bin/sh\n",
+    "systemd-analyze": '#!/bin/sh\n[ -f "$3" ]\n',
     "journalctl": "#!/bin/sh\n",
     "dpkg": "#!/bin/sh\necho amd64\n",
     "dpkg-query": '#!/bin/sh\nshift 2\nfor one; do echo "installed $one"; done\n',
@@ -38,7 +38,7 @@ READY = "#!/bin/sh\nexit 0\n"
 
 def binary(version: str) -> bytes:
     """Like the real one, it calls itself what its file is called."""
-    return f"#!/bin/sh\necho \"${{0##*/}} version {version} (5a67e8dc)\"\n".encode()
+    return f'#!/bin/sh\necho "${{0##*/}} version {version} (5a67e8dc)"\n'.encode()
 
 
 class Machine:
