@@ -86,6 +86,7 @@ def test_a_stranger_that_the_volunteer_says_it_denied_is_refused() -> None:
         (f"{REFUSED}\nexit 116", "", "was not tried, because distcc[7]"),
         ("full\nlocal: there is no folder", "", "was not tried, because full; local: there is no folder"),
         ("No space left on device\nexit 1", "", "was not tried, because No space left on device; exit 1"),
+        (f"{DEAF}\nexit 116", "Failed to open the journal", f"because {DEAF}; exit 116; Failed to open the journal"),
         ("exit 124", "", "was not tried, because exit 124"),
         ("exit 124", DENIED, "was not tried, because exit 124"),
         ("", "", "was not tried, because silence"),
