@@ -38,6 +38,7 @@ take_away() {
   changed "K3s is taken away, with its containers, its data and its token"
   [ -z "$CHECK" ] || return 0
   systemctl --quiet disable --now k3s
+  systemctl reset-failed k3s 2>/dev/null || true    # it ends badly when it is told to end
   end_containers
   for link in kubectl crictl ctr; do
     [ "$(readlink "/usr/local/bin/$link")" != k3s ] || rm -f "/usr/local/bin/$link"

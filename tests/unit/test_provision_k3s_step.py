@@ -21,7 +21,9 @@ from tests.unit.test_provision_scripts import ME, ROOT, SYSTEMCTL
 STEP = "compute/40-k3s.sh"
 PLACES = ("/var/lib/", "/usr/local/bin/", "/etc/", "/opt/", "/run/")
 PLAYED = {
-    "systemctl": SYSTEMCTL.replace("disable) rm -f enabled ;;", 'disable) echo "$*" >>asked; rm -f enabled active ;;'),
+    "systemctl": SYSTEMCTL.replace(
+        "disable) rm -f enabled ;;", 'disable) echo "$*" >>asked; rm -f enabled active; touch failed ;;'
+    ).replace("daemon-reload | reset-failed) ;;", "daemon-reload) ;;\n  reset-failed) rm -f failed ;;"),
     "systemd-detect-virt": "#!/bin/sh\n",
     "systemd-analyze": '#!/bin/sh\n[ -f "$3" ]\n',
     "journalctl": "#!/bin/sh\n",
@@ -246,6 +248,7 @@ def test_a_node_that_is_taken_out_loses_its_k3s(machine: Machine) -> None:
     assert change.startswith("would change: K3s is taken away") and machine.path("/usr/local/bin/k3s").exists()
     assert machine.said("zeta") == [change.removeprefix("would ")]
     assert (machine.units / "asked").read_text().splitlines() == ["disable --now k3s"]
+    assert not (machine.units / "failed").exists(), "K3s ends badly when it is told to"
     left = {path for path in machine.disk.rglob("*") if path.is_file() or path.is_symlink()}
     assert left == {machine.path("/bin/busybox")}
     assert machine.said("zeta") == []
