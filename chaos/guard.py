@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from chaos.faults.on_node import left_on
-from cluster.errors import ClusterError, Refused
+from cluster.errors import ClusterError, Refused, Unreachable
 from cluster.health import Check, Health
 from cluster.inventory import Inventory
 from cluster.node import Fleet, Node
@@ -59,11 +60,15 @@ def in_place(fleet: Fleet) -> tuple[Check, ...]:
     """
 
     def found(node: Node) -> tuple[str, ...]:
-        try:
-            node.connect(ANSWERS_S)
-        except ClusterError:
-            return ()
-        return left_on(node)
+        for _ in range(2):  # a connection that was there may turn out to have ended long ago
+            try:
+                node.connect(ANSWERS_S)
+            except ClusterError:
+                break
+            with suppress(Unreachable):
+                return left_on(node)
+            node.close()
+        return ()
 
     def check(name: str, said: tuple[str, ...] | ClusterError) -> Check:
         if isinstance(said, ClusterError):

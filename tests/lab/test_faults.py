@@ -28,7 +28,7 @@ from chaos.faults import (
     TimeSource,
     Wake,
 )
-from chaos.faults.on_node import AWAKE, LIMIT_S, left_on, sweep
+from chaos.faults.on_node import AWAKE, LIMIT_S, TIMER, left_on, sweep
 from chaos.faults.record import record_name
 from chaos.faults.stranger import ADDRESS
 from chaos.lasting import lasting
@@ -169,7 +169,9 @@ def test_a_node_undoes_by_itself_what_nobody_else_does_and_heal_says_so(inventor
     until(lambda: not active(fleet), deadline=30, what="the fault", every=0.1)
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    (timer,) = (line for line in left_on(beta) if line.endswith(".timer"))
+    (told,) = (line for line in left_on(beta) if line.startswith(TIMER))
+    timer, *words = told.split()
+    assert " ".join(words).startswith("stop beta tftpd-hpa, begun on ")
     shown = beta.run(["systemctl", "show", "--property=TimersMonotonic", timer], check=True).text
     assert f"OnActiveUSec={LIMIT_S // 60}min" in shown
     beta.run(["systemctl", "start", timer.replace(".timer", ".service")], sudo=True, check=True)  # what the timer does

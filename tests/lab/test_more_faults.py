@@ -112,7 +112,7 @@ def test_what_cannot_be_done_here_is_refused_before_anything_is_done(means: Mean
     for fault, words in (
         (Fill("zeta", "/var"), "which others share"),
         (Fill("zeta", "/nowhere"), "is no folder"),
-        (Squeeze("zeta", "9999999"), "take less"),
+        (Squeeze("zeta", "999999"), "take less"),
         (Squat("zeta", str(means.inventory.node("zeta").address)), "name another"),
     ):
         with pytest.raises(Refused, match=words):

@@ -312,6 +312,9 @@ class Told:
             if isinstance(self.said, ClusterError):
                 raise self.said
 
+        def close(self) -> None:
+            """Nothing."""
+
 
 def test_the_guard_sees_faults_that_another_machine_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "left_on", lambda node: node.said)
@@ -322,6 +325,20 @@ def test_the_guard_sees_faults_that_another_machine_made(monkeypatch: pytest.Mon
     with pytest.raises(Refused) as refused:
         guard.Proof(("beta",), checks).demand()
     assert f"faults of delta (left by a fault: {left}; run: python -m chaos heal)" in str(refused.value)
+
+
+def test_a_connection_that_had_ended_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = [Unreachable("omega", "connection lost")]
+
+    def once(node: Any) -> tuple[str, ...]:
+        if lost:
+            raise lost.pop()
+        return ("it serves again",)
+
+    monkeypatch.setattr(guard, "left_on", once)
+    fleet: Any = Told({"omega": ()})
+    (check,) = guard.in_place(fleet)
+    assert not check.ok and "it serves again" in check.detail
 
 
 def test_the_guard_asks_every_node(monkeypatch: pytest.MonkeyPatch, means: Means) -> None:
