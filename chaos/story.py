@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from chaos.campaign import Proof, Trial
 from chaos.experiment import HOLD_S, claims_about, prove
 from chaos.faults import FAULTS, Fault, from_data, too_long
 from chaos.outcome import Outcome
+from cluster import yamlmarks
 from cluster.errors import ClusterError, InputError, NotUndone, ProbeFailed
 from cluster.fields import duration, show
 from cluster.health import Health
@@ -31,6 +30,7 @@ from cluster.node import Fleet
 from cluster.probes import arp
 from cluster.record import RUN_FILE, about
 from cluster.wait import until
+from cluster.yamlmarks import YamlError
 
 WITHIN_S = 90.0
 CONDITIONS = {
@@ -67,10 +67,14 @@ Step = Do | Wait
 def read(path: Path, inventory: Inventory) -> tuple[Step, ...]:
     """The steps of a file; raises InputError naming the step that cannot be."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:  # a date that is none is a ValueError
-        said = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise InputError(f"{path}: cannot be read as a story: {said}") from None
+        document = yamlmarks.read(path.read_text(encoding="utf-8"))
+    except YamlError as error:
+        raise InputError(f"{path}:{error.line}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a story: {getattr(error, 'strerror', None) or error}") from None
+    for mistake in document.mistakes:
+        raise InputError(f"{path}:{mistake.line}: {mistake.message}")
+    data = document.data
     if not isinstance(data, dict) or set(data) - {"name", "steps"} or not isinstance(data.get("steps"), list):
         raise InputError(f"{path}: a story has a name and a list of steps: see docs/chaos.md")
     found: list[Step] = []
@@ -78,7 +82,7 @@ def read(path: Path, inventory: Inventory) -> tuple[Step, ...]:
         try:
             found.append(_step(step, inventory))
         except (InputError, ValueError) as error:
-            raise InputError(f"{path}: step {n}: {error}") from None
+            raise InputError(f"{path}:{document.line(('steps', n - 1))}: step {n}: {error}") from None
     if not any(isinstance(step, Do) for step in found):
         raise InputError(f"{path}: no step is a fault, so nothing would be tried; add one")
     return tuple(found)
