@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -22,7 +23,7 @@ DATAGRAMS = 64
 """How many packets one turn of the loop takes from one socket, so that a flood cannot hold it."""
 
 
-class Scheduled:
+class Scheduled(ABC):
     """What the probers share: a look every `period` seconds, each given up after `patience` seconds."""
 
     def __init__(self, service: str, period: float, patience: float) -> None:
@@ -35,21 +36,21 @@ class Scheduled:
         self.loop, self._next = loop, now
         self.open()
 
+    @abstractmethod
     def open(self) -> None:
         """Open the sockets."""
-        raise NotImplementedError
 
+    @abstractmethod
     def look(self, now: float) -> None:
         """Send one look."""
-        raise NotImplementedError
 
+    @abstractmethod
     def overdue(self) -> float:
         """When the oldest look under way is given up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def give_up(self, now: float) -> None:
         """Give up the looks that are overdue."""
-        raise NotImplementedError
 
     def due(self) -> float:
         """When the next look or the next end of patience is due."""
@@ -103,9 +104,9 @@ class Waiting(Scheduled, Generic[K, T]):
         self._open: dict[K, T] = {}
         """Oldest first, as they were sent."""
 
+    @abstractmethod
     def expire(self, key: K, now: float) -> None:
         """End a look that is under way: its patience is at an end."""
-        raise NotImplementedError
 
     def overdue(self) -> float:
         """When the oldest look is given up."""

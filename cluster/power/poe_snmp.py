@@ -7,6 +7,7 @@ is SNMPv3, authenticated by SHA with the passphrase in `secret` and encrypted by
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
@@ -60,11 +61,11 @@ class Driver(Switching[Port]):
 
     def switch(self, node: str, on: bool) -> None:
         """Set it."""
-        self._ask(node, ADMIN_ENABLE, Integer32(TRUE if on else FALSE))
+        self._ask(node, {ADMIN_ENABLE: Integer32(TRUE if on else FALSE)}, set_cmd)
 
     def is_on(self, node: str) -> bool:
         """Whether it delivers power; of a switch that does not tell, whether it is enabled."""
-        value = self._ask(node, ADMIN_ENABLE)
+        value, state = self._ask(node, {ADMIN_ENABLE: None, DETECTION: None}, get_cmd)
         try:
             number = int(value)
         except (TypeError, ValueError):
@@ -72,21 +73,23 @@ class Driver(Switching[Port]):
         if number not in (TRUE, FALSE):
             told = type(value).__name__ if not number else str(number)
             raise PowerError(f"poe_snmp: {node}: {self.place(node)} is no PoE port: the switch says {told}")
-        state = self._ask(node, DETECTION)
         return int(state) == DELIVERS if isinstance(state, Integer32) else number == TRUE
 
-    def _ask(self, node: str, what: str, value: Any = None) -> Any:
+    def _ask(self, node: str, what: Mapping[str, Any], command: Any) -> list[Any]:
         where = self.options(node)
-        return asyncio.run(self._exchange(node, where, self._who(where), what, value))
+        return asyncio.run(self._exchange(node, where, self._who(where), what, command))
 
-    async def _exchange(self, node: str, where: Port, who: CommunityData | UsmUserData, what: str, value: Any) -> Any:
+    async def _exchange(
+        self, node: str, where: Port, who: CommunityData | UsmUserData, what: Mapping[str, Any], command: Any
+    ) -> list[Any]:
         engine = SnmpEngine()
         try:
-            place = ObjectIdentity(f"{what}.{where.group}.{where.port}")
             target = await UdpTransportTarget.create((where.host, where.udp), timeout=ASK_S / TRIES, retries=TRIES - 1)
-            command = get_cmd if value is None else set_cmd
-            wanted = ObjectType(place) if value is None else ObjectType(place, value)
-            failed, status, _, bound = await command(engine, who, target, ContextData(), wanted)
+            wanted = (
+                ObjectType(ObjectIdentity(f"{column}.{where.group}.{where.port}"), *([] if value is None else [value]))
+                for column, value in what.items()
+            )
+            failed, status, _, bound = await command(engine, who, target, ContextData(), *wanted)
         except Exception as error:  # the library raises its own of many kinds, for a name that is not known too
             raise PowerError(f"poe_snmp: {node}: {where.host} cannot be asked: {error}") from None
         finally:
@@ -98,7 +101,7 @@ class Driver(Switching[Port]):
             raise PowerError(f"poe_snmp: {node}: {where.host} does not let us in: {failed}")
         if status:
             raise PowerError(f"poe_snmp: {node}: {self.place(node)}: the switch refuses: {status.prettyPrint()}")
-        return bound[0][1]
+        return [value for _, value in bound]
 
     def _who(self, where: Port) -> CommunityData | UsmUserData:
         if where.user is None:

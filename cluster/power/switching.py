@@ -90,15 +90,16 @@ class Switching(ABC, Generic[Wanted]):
 
     def off(self, node: str) -> None:
         """Switch off, and see it."""
-        if self.is_on(node):
-            self.switch(node, False)
-            self._see(node, False)
+        self._turn(node, False)
 
     def on(self, node: str) -> None:
         """Switch on, and see it; nothing if it is on."""
-        if not self.is_on(node):
-            self.switch(node, True)
-            self._see(node, True)
+        self._turn(node, True)
+
+    def _turn(self, node: str, on: bool) -> None:
+        if self.is_on(node) is not on:
+            self.switch(node, on)
+            self._see(node, on)
 
     def _see(self, node: str, on: bool) -> None:
         try:

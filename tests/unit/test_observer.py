@@ -238,12 +238,19 @@ def test_one_good_time_server_of_two_is_enough() -> None:
 
 
 def test_a_time_server_that_lies_is_heard_though_another_was_faster() -> None:
-    def slowly(data: bytes) -> bytes:
-        time.sleep(0.01)  # the lie comes second
+    heard = threading.Semaphore(0)
+
+    class Client(TimeClient):
+        def good(self, *args: Any, **more: Any) -> None:
+            super().good(*args, **more)
+            heard.release()
+
+    def second(data: bytes) -> bytes:
+        assert heard.acquire(timeout=5)
         return ntpd(ahead=3600.0)(data)
 
-    with udp_server(ntpd(), "127.0.0.2") as port, udp_server(slowly, "127.0.0.1", port):
-        client = TimeClient("ntp", ["127.0.0.1", "127.0.0.2"], port=port, patience=0.2)
+    with udp_server(ntpd(), "127.0.0.2") as port, udp_server(second, "127.0.0.1", port):
+        client = Client("ntp", ["127.0.0.1", "127.0.0.2"], port=port, patience=0.2)
         found = run(client, seconds=0.4)
     seen, lies = looks(found, "ntp"), [event for event in found if event["kind"] == "wrong"]
     assert seen and all(look["ok"] and look["server"] == "127.0.0.2" for look in seen)

@@ -261,7 +261,10 @@ def run(bench: Bench, *options: str) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.splitlines()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="run.sh keeps its lock where only root can write")
+run_as_root = pytest.mark.skipif(os.geteuid() != 0, reason="run.sh keeps its lock where only root can write")
+
+
+@run_as_root
 def test_run_stops_at_the_first_failure_with_its_output_and_removes_itself(bench: Bench) -> None:
     head = '. "${BASH_SOURCE[0]%/*}/../lib.sh"\n'
     for name, text in {
@@ -282,7 +285,7 @@ def test_run_stops_at_the_first_failure_with_its_output_and_removes_itself(bench
     assert not bench.bundle.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="run.sh keeps its lock where only root can write")
+@run_as_root
 def test_run_goes_on_where_a_step_has_given_up(bench: Bench) -> None:
     head = '. "${BASH_SOURCE[0]%/*}/../lib.sh"\n'
     for name, text in {"10-a.sh": 'give_up "no such file"\n', "20-b.sh": "changed two\n"}.items():
